@@ -1,0 +1,1 @@
+"""What each blueprint *is*: plain Python, importable without Kubeflow Pipelines or KServe."""
