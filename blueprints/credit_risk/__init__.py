@@ -1,0 +1,3 @@
+"""Credit risk: explainable scoring of credit applications."""
+
+MODEL_NAME = "credit-risk"
