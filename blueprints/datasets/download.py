@@ -32,6 +32,7 @@ BACK_OFF_S = 1.0
 TIMEOUT_S = 600.0
 
 _PROGRESS_LINE = re.compile(r"^Progress (\d+) of (\d+)$")
+_BROKEN_CONNECTION = re.compile(r"after connection broken by '(.*)'")
 _WRONG_HASH = "DO NOT MATCH THE HASHES"
 _NO_PIP = "No module named pip"
 
@@ -162,6 +163,10 @@ def _pip_settings() -> dict[str, str]:
 
 
 def _last_error(output: str) -> str:
+    """pip's reason: the broken connection if there was one, else its last error."""
+    broken = _BROKEN_CONNECTION.findall(output)
+    if broken:
+        return str(broken[-1])[:300]
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return (errors or lines or ["no message from pip"])[-1][:300]
