@@ -1,0 +1,123 @@
+"""Runs many processes, and ends them all when it ends, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from localcluster.guardian import Guardian
+from localcluster.process_spec import ProcessSpec
+from localcluster.runner import Backoff, Event, ProcessStatus, Runner
+
+
+class StartError(Exception):
+    """A process does not become ready."""
+
+
+class Supervisor:
+    """Runs processes until told otherwise, and ends them all when it ends, however it ends.
+
+    Use it as an asynchronous context manager. Each process leads a process group of its own, so a Ctrl-C in the
+    terminal does not reach it, and ending it ends its workers too. A guardian process ends what is left if this
+    process is killed.
+
+    Args:
+        logs: Folder of the log files, one a process; the earlier ones of each are kept as `.1` to `.5`.
+        on_event: Called in the event loop for everything that happens; must not block.
+        backoff: Waits between restarts.
+    """
+
+    def __init__(
+        self, logs: Path, *, on_event: Callable[[Event], None] = lambda _: None, backoff: Backoff | None = None
+    ) -> None:
+        self._logs = logs
+        self._on_event = on_event
+        self._backoff = backoff or Backoff()
+        self._runners: dict[str, Runner] = {}
+        self._changed = asyncio.Event()
+        self._guardian: Guardian | None = None
+
+    async def __aenter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._guardian = await Guardian.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await asyncio.gather(*(self.stop(name) for name in list(self._runners)))
+        finally:
+            if self._guardian is not None:
+                await self._guardian.close()
+
+    def start(self, spec: ProcessSpec) -> None:
+        """Starts a process and keeps it running.
+
+        Raises:
+            ValueError: A process of that name is running.
+        """
+        if self._guardian is None:
+            raise RuntimeError("enter the supervisor first: `async with Supervisor(...)`")
+        if spec.name in self._runners:
+            raise ValueError(f"{spec.name}: a process of this name is running; stop it first")
+        runner = Runner(spec, self._logs / f"{spec.name}.log", self._guardian, self._backoff, self._on_change)
+        self._runners[spec.name] = runner
+        runner.begin()
+
+    async def stop(self, name: str) -> None:
+        """Ends a process: SIGTERM, and SIGKILL after its grace period. Unknown names are ignored."""
+        if (runner := self._runners.get(name)) is not None:
+            await runner.end()
+            self._runners.pop(name, None)
+
+    def status(self) -> tuple[ProcessStatus, ...]:
+        """All processes as they are now."""
+        return tuple(runner.status(ready=self.is_ready(name)) for name, runner in self._runners.items())
+
+    def is_ready(self, name: str) -> bool:
+        """Whether a process, and every one that it waits for, answers its readiness probe."""
+        runner = self._runners.get(name)
+        return runner is not None and runner.answers and all(self.is_ready(other) for other in runner.spec.waits_for)
+
+    async def wait_ready(self, names: Collection[str] = (), *, timeout_s: float, attempts: int = 2) -> None:
+        """Waits until processes are ready.
+
+        Args:
+            names: Which; all of them if empty.
+            timeout_s: Seconds to wait at most.
+            attempts: Give up on a process that ended this often without having been ready.
+
+        Raises:
+            StartError: One of them does not become ready; the message ends with the end of its log.
+        """
+        wanted = list(names or self._runners)
+        deadline = time.monotonic() + timeout_s
+        while waiting := [name for name in wanted if not self.is_ready(name)]:
+            for name in waiting:
+                runner = self._runners.get(name)
+                if runner is None:
+                    raise StartError(f"{name}: is not running")
+                if not runner.was_ready and runner.failures >= attempts:
+                    raise StartError(f"{name}: {runner.ended}\n{runner.log_tail()}".rstrip())
+            changed = self._changed
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await changed.wait()
+            except TimeoutError:
+                log = self._runners[waiting[0]].log_tail()
+                late = ", ".join(waiting)
+                raise StartError(f"{late}: not ready after {timeout_s:g} s\n{log}".rstrip()) from None
+
+    def _on_change(self, event: Event | None) -> None:
+        if event is not None:
+            self._on_event(event)
+        for runner in self._runners.values():
+            if (changed := runner.mark(ready=self.is_ready(runner.spec.name))) is not None:
+                self._on_event(changed)
+        self._changed.set()
+        self._changed = asyncio.Event()

@@ -1,0 +1,312 @@
+"""Keeps one process running: starts it, probes it, restarts it with back-off, ends it with all it has started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from localcluster.guardian import Guardian
+from localcluster.probes import healthy
+from localcluster.process_spec import Probe, ProcessSpec
+
+State = Literal["waiting", "starting", "ready", "unready", "backing off", "stopping", "stopped"]
+Happening = Literal["started", "ready", "unready", "unhealthy", "exited", "stopping", "stopped"]
+
+KEPT_LOGS = 5
+# After a start a process is probed this often until it answers, however long its probe's period.
+_EAGER_PERIOD_S = 0.2
+_TAIL_BYTES = 8192
+# `python -m` finds the packages here.
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a process.
+
+    Attributes:
+        at: Unix time.
+        process: Name of the process.
+        happening: What happened.
+        message: In words, with what follows from it.
+    """
+
+    at: float
+    process: str
+    happening: Happening
+    message: str
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """A process as it is now.
+
+    Attributes:
+        name: Name of the process.
+        state: What it is doing.
+        pid: Process id, None while it does not run.
+        restarts: How often it was started again.
+        since: Unix time of the last change of state.
+        log: Its log file.
+        ports: Name of a port to its number.
+        host: Where it listens.
+    """
+
+    name: str
+    state: State
+    pid: int | None
+    restarts: int
+    since: float
+    log: Path
+    ports: Mapping[str, int]
+    host: str
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Waits between restarts: doubled each time, forgotten after a run of `reset_s`; all in seconds."""
+
+    first_s: float = 0.5
+    longest_s: float = 30
+    reset_s: float = 60
+
+    def wait_s(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row (1 or more)."""
+        return min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 32))
+
+
+class Runner:
+    """Keeps one process running."""
+
+    def __init__(
+        self,
+        spec: ProcessSpec,
+        log: Path,
+        guardian: Guardian,
+        backoff: Backoff,
+        on_change: Callable[[Event | None], None],
+    ) -> None:
+        self.spec = spec
+        self.answers = False
+        self.was_ready = False
+        self.failures = 0
+        self.ended = ""
+        self._log = log
+        self._guardian = guardian
+        self._backoff = backoff
+        self._on_change = on_change
+        self._state: State = "starting"
+        self._marked = False
+        self._since = time.time()
+        self._starts = 0
+        self._pid: int | None = None
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Starts it in the background."""
+        self._task = asyncio.create_task(self._run(), name=self.spec.name)
+
+    async def end(self) -> None:
+        """Ends it and waits until it has ended."""
+        self._stopping.set()
+        if self._task is not None:
+            # Shielded: whoever waits may be cancelled, the process is ended all the same.
+            await asyncio.shield(self._task)
+
+    def status(self, *, ready: bool) -> ProcessStatus:
+        """The process as it is now; `ready` says whether those that it waits for are ready too."""
+        state: State = "ready" if ready else self._state
+        return ProcessStatus(
+            name=self.spec.name,
+            state=state,
+            pid=self._pid,
+            restarts=max(0, self._starts - 1),
+            since=self._since,
+            log=self._log,
+            ports=self.spec.ports,
+            host=self.spec.address.host,
+        )
+
+    def mark(self, *, ready: bool) -> Event | None:
+        """Notes whether it is ready all in all; the event if that is news."""
+        if ready == self._marked:
+            return None
+        self._marked = ready
+        self._since = time.time()
+        if ready:
+            self.was_ready = True
+            return self._event("ready", "answers")
+        return self._event("unready", "does not answer its readiness probe, or waits for one that does not")
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines of its log."""
+        try:
+            with self._log.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            ended = await self._run_once()
+            if self._stopping.is_set():
+                break
+            if time.monotonic() - begun >= self._backoff.reset_s:
+                self.failures = 0
+            self.failures += 1
+            self.ended = ended
+            wait_s = self._backoff.wait_s(self.failures)
+            self._enter("backing off", "exited", f"{ended}; starts again in {wait_s:g} s")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
+        self._enter("stopped", "stopped", "has ended")
+
+    async def _run_once(self) -> str:
+        """Runs the process once; returns how it ended."""
+        _rotate(self._log)
+        self._starts += 1
+        try:
+            with self._log.open("wb") as log:
+                process = await self._spawn(log)
+        except OSError as error:
+            return f"cannot be started: {error}"
+        self._pid = process.pid
+        self._enter("starting", "started", f"process {process.pid}")
+        probing = asyncio.create_task(self._probe_until_unhealthy())
+        stopping = asyncio.create_task(self._stopping.wait())
+        exiting = asyncio.create_task(process.wait())
+        try:
+            await asyncio.wait({probing, stopping, exiting}, return_when=asyncio.FIRST_COMPLETED)
+            if exiting.done():
+                return _describe_exit(exiting.result())
+            if stopping.done():
+                self._enter("stopping", "stopping", "ends")
+                return "stopped"
+            self._enter("stopping", "unhealthy", probing.result())
+            return probing.result()
+        finally:
+            self.answers = False
+            for task in (probing, stopping):
+                task.cancel()
+            await _end_group(process, exiting, self.spec.grace_s)
+            self._guardian.forget(process.pid)
+            self._pid = None
+            await asyncio.gather(probing, stopping, return_exceptions=True)
+
+    async def _spawn(self, log: IO[bytes]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self.spec.command,
+            env=dict(self.spec.environment),
+            cwd=_ROOT,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+            # In the child, before it becomes the program: no moment in which the guardian does not know it.
+            preexec_fn=self._guardian.remember_me,
+        )
+
+    async def _probe_until_unhealthy(self) -> str:
+        """Probes until the process must be restarted; returns why."""
+        startup, readiness, liveness = self.spec.startup, self.spec.readiness, self.spec.liveness
+        if startup is not None and not await self._starts_up(startup):
+            budget = startup.period_s * startup.failure_threshold
+            return f"did not pass its startup probe within {budget:g} s"
+        if readiness is None:
+            self._answer(True)
+        following = asyncio.create_task(self._follow_readiness(readiness)) if readiness is not None else None
+        try:
+            return await self._follow_liveness(liveness)
+        finally:
+            if following is not None:
+                following.cancel()
+
+    async def _starts_up(self, probe: Probe) -> bool:
+        await asyncio.sleep(probe.initial_delay_s)
+        deadline = time.monotonic() + probe.period_s * probe.failure_threshold
+        while not await healthy(probe, self.spec.environment):
+            if time.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(min(probe.period_s, _EAGER_PERIOD_S))
+        return True
+
+    async def _follow_readiness(self, probe: Probe) -> None:
+        await asyncio.sleep(probe.initial_delay_s)
+        streak, answered = 0, False
+        while True:
+            good = await healthy(probe, self.spec.environment)
+            streak = (max(streak, 0) + 1) if good else (min(streak, 0) - 1)
+            if streak >= probe.success_threshold:
+                self._answer(True)
+            elif -streak >= probe.failure_threshold:
+                self._answer(False)
+            answered = answered or self.answers
+            await asyncio.sleep(probe.period_s if answered else min(probe.period_s, _EAGER_PERIOD_S))
+
+    async def _follow_liveness(self, probe: Probe | None) -> str:
+        if probe is None:
+            never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            return await never
+        await asyncio.sleep(probe.initial_delay_s)
+        failed = 0
+        while failed < probe.failure_threshold:
+            await asyncio.sleep(probe.period_s)
+            failed = 0 if await healthy(probe, self.spec.environment) else failed + 1
+        return f"failed its liveness probe {failed} times in a row"
+
+    def _answer(self, answers: bool) -> None:
+        if answers != self.answers:
+            self.answers = answers
+            self._state = "waiting" if answers else "unready"
+            self._on_change(None)
+
+    def _enter(self, state: State, happening: Happening, message: str) -> None:
+        self._state = state
+        self._since = time.time()
+        self.answers = self.answers and state not in {"backing off", "stopping", "stopped"}
+        self._on_change(self._event(happening, message))
+
+    def _event(self, happening: Happening, message: str) -> Event:
+        return Event(time.time(), self.spec.name, happening, message)
+
+
+async def _end_group(process: asyncio.subprocess.Process, exiting: asyncio.Task[int], grace_s: float) -> None:
+    """Ends a process and whatever it has started."""
+    if not exiting.done():
+        _signal_group(process.pid, signal.SIGTERM)
+        await asyncio.wait({exiting}, timeout=grace_s)
+    # Workers that outlived it, and itself if it did not listen.
+    _signal_group(process.pid, signal.SIGKILL)
+    await exiting
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _describe_exit(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was ended by {signal.Signals(-code).name}"
+
+
+def _rotate(log: Path) -> None:
+    """Makes room for a new log: `x.log` becomes `x.log.1`, and so on."""
+    for number in range(KEPT_LOGS, 0, -1):
+        older = log.with_name(f"{log.name}.{number}")
+        newer = log.with_name(f"{log.name}.{number - 1}") if number > 1 else log
+        if newer.exists():
+            newer.replace(older)
