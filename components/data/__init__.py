@@ -1,0 +1,1 @@
+"""Components that fetch, check and divide data."""
