@@ -1,0 +1,75 @@
+"""Why a request was refused: one shape for REST and gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import grpc
+import orjson
+
+Location = tuple[str | int, ...]
+MAX_PROBLEMS = 20
+
+_GRPC_CODES = {
+    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
+    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a request.
+
+    Attributes:
+        loc: Where, as a path: `("body", "instances", 0, "age")`.
+        msg: What is wrong and what would be right.
+        type: A word for machines: `missing`, `greater_than_equal`.
+    """
+
+    loc: Location
+    msg: str
+    type: str
+
+    def __str__(self) -> str:
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.loc[1:]).lstrip(".")
+        return f"{path}: {self.msg}" if path else self.msg
+
+
+class RequestError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: HTTP status.
+        problems: What is wrong; the first 20 are told.
+        headers: Headers of the answer.
+    """
+
+    def __init__(self, status: int, problems: Sequence[Problem], headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.status = HTTPStatus(status)
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        self.headers = tuple(headers)
+        super().__init__("; ".join(map(str, self.problems)))
+
+    def json(self) -> bytes:
+        """The body of the answer: `{"detail": [{"loc": …, "msg": …, "type": …}]}`."""
+        return orjson.dumps({"detail": [{"loc": p.loc, "msg": p.msg, "type": p.type} for p in self.problems]})
+
+    @property
+    def grpc_code(self) -> grpc.StatusCode:
+        """The same status over gRPC."""
+        return _GRPC_CODES.get(self.status, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def refuse(loc: Location, msg: str, type_: str, *, status: int = 422) -> RequestError:
+    """A refusal for one reason."""
+    return RequestError(status, [Problem(loc, msg, type_)])
+
+
+def overloaded(msg: str) -> RequestError:
+    """A refusal that asks to come back in a second."""
+    return RequestError(503, [Problem(("server",), msg, "unavailable")], [("retry-after", "1")])

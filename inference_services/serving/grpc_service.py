@@ -1,0 +1,160 @@
+"""gRPC: the Open Inference Protocol's service with the same checks, limits, metrics and reasons as REST."""
+
+# ruff: noqa: ARG002, N802 - names and arguments are the protocol's
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from typing import TypeVar
+
+import grpc
+from kserve.metrics import PREDICT_HIST_TIME, get_labels
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
+
+from inference_services.serving.errors import RequestError, refuse
+from inference_services.serving.metrics import RequestMetrics
+from inference_services.serving.model import ServedModel
+from inference_services.serving.options import Options
+from inference_services.serving.rest import new_request_id
+from inference_services.serving.tensors import TensorReader, to_grpc
+
+_log = logging.getLogger("serving")
+_Response = TypeVar("_Response")
+
+
+class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Serves one model. Loading and unloading models from outside is not offered.
+
+    Args:
+        model: The model.
+        reader: Checks its requests.
+        options: The server's limits.
+        metrics: Where calls are counted.
+    """
+
+    def __init__(self, model: ServedModel, reader: TensorReader, options: Options, metrics: RequestMetrics) -> None:
+        self._model = model
+        self._reader = reader
+        self._options = options
+        self._metrics = metrics
+        self._seconds = PREDICT_HIST_TIME.labels(**get_labels(model.name))
+
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelInferResponse:
+        """Infers."""
+
+        async def infer(request_id: str) -> pb.ModelInferResponse:
+            self._check_model(request.model_name, request.model_version)
+            if request.ByteSize() > self._options.max_body * 2:
+                message = f"is larger than {self._options.max_body * 2} bytes: send fewer rows at a time"
+                raise refuse(("body",), message, "too_large", status=413)
+            call = self._reader.from_grpc(request, request_id)
+            with self._seconds.time():
+                outputs = await self._model.infer(call)
+            response = pb.ModelInferResponse(
+                model_name=self._model.name, model_version=self._model.version, id=call.id or request_id
+            )
+            to_grpc(response, outputs, raw=call.raw)
+            return response
+
+        return await self._handle("ModelInfer", context, infer)
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelMetadataResponse:
+        """Named, typed inputs and outputs."""
+
+        async def describe(_: str) -> pb.ModelMetadataResponse:
+            self._check_model(request.name, request.version)
+            return pb.ModelMetadataResponse(
+                name=self._model.name,
+                versions=[self._model.version],
+                platform=self._model.platform,
+                inputs=[spec.metadata() for spec in self._model.inputs],
+                outputs=[spec.metadata() for spec in self._model.outputs],
+            )
+
+        return await self._handle("ModelMetadata", context, describe)
+
+    async def ModelReady(
+        self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelReadyResponse:
+        """Whether the model is ready."""
+
+        async def ready(_: str) -> pb.ModelReadyResponse:
+            self._check_model(request.name, request.version)
+            return pb.ModelReadyResponse(ready=await self._model.healthy())
+
+        return await self._handle("ModelReady", context, ready)
+
+    async def ServerReady(
+        self, request: pb.ServerReadyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerReadyResponse:
+        """Whether the server is ready."""
+
+        async def ready(_: str) -> pb.ServerReadyResponse:
+            return pb.ServerReadyResponse(ready=await self._model.healthy())
+
+        return await self._handle("ServerReady", context, ready)
+
+    async def ServerLive(
+        self, request: pb.ServerLiveRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerLiveResponse:
+        """Whether the process answers."""
+
+        async def live(_: str) -> pb.ServerLiveResponse:
+            return pb.ServerLiveResponse(live=True)
+
+        return await self._handle("ServerLive", context, live)
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerMetadataResponse:
+        """Name and version of the server."""
+
+        async def describe(_: str) -> pb.ServerMetadataResponse:
+            return pb.ServerMetadataResponse(name="ml-deployment-blueprints", version=metadata.version("kserve"))
+
+        return await self._handle("ServerMetadata", context, describe)
+
+    def _check_model(self, name: str, version: str) -> None:
+        if name != self._model.name:
+            message = f"no model is named {name[:80]!r}: this server has {self._model.name!r}"
+            raise refuse(("path", "model_name"), message, "model_not_found", status=404)
+        if version and version != self._model.version:
+            message = f"no version {version[:80]!r}: this server has {self._model.version!r}"
+            raise refuse(("path", "model_version"), message, "version_not_found", status=404)
+
+    async def _handle(
+        self, method: str, context: grpc.aio.ServicerContext, answer: Callable[[str], Awaitable[_Response]]
+    ) -> _Response:
+        started = time.perf_counter()
+        given = dict(context.invocation_metadata() or ()).get("x-request-id", "")
+        request_id = new_request_id(given.encode() if isinstance(given, str) else given)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        code, message = grpc.StatusCode.OK, ""
+        self._metrics.in_flight.inc()
+        try:
+            async with asyncio.timeout(self._options.request_timeout):
+                return await answer(request_id)
+        except RequestError as error:
+            code, message = error.grpc_code, str(error)
+        except TimeoutError:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+            message = f"there was no answer within {self._options.request_timeout:g} seconds"
+        except Exception:  # noqa: BLE001 - the caller gets a plain message, the log the trace
+            _log.exception("call failed", extra={"fields": {"request_id": request_id, "method": method}})
+            code, message = grpc.StatusCode.INTERNAL, "the server failed; the log has the request id"
+        finally:
+            self._metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            self._metrics.observe_grpc(method, code.name, seconds)
+            fields = {"request_id": request_id, "method": method, "status": code.name, "ms": round(seconds * 1e3, 2)}
+            _log.info("call", extra={"fields": fields})
+        await context.abort(code, message)
+        raise AssertionError  # abort always raises

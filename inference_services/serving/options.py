@@ -1,0 +1,108 @@
+"""How a server is started: the flags that KServe passes, and ours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+PredictorProtocol = Literal["v2", "grpc-v2"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one server process.
+
+    Attributes:
+        model_name: Name to answer under; empty for the name in the model package.
+        model_dir: Folder of the model package.
+        host: Address to bind, for REST and gRPC.
+        http_port: Port of REST.
+        grpc_port: Port of gRPC.
+        enable_grpc: Whether to serve gRPC at all.
+        predictor_host: `host:port` of the predictor, for transformers; empty if there is none.
+        predictor_protocol: How to talk to the predictor.
+        predictor_timeout: Seconds that the predictor has for an answer.
+        max_body: Largest request body, in bytes.
+        max_rows: Most rows in one request.
+        max_concurrency: Requests that are worked on at one time; more are answered with 503.
+        request_timeout: Seconds that a request may take.
+        grace_period: Seconds that running requests have to finish after SIGTERM.
+    """
+
+    model_name: str = ""
+    model_dir: Path = Path("/mnt/models")
+    host: str = "127.0.0.1"
+    http_port: int = 8080
+    grpc_port: int = 8081
+    enable_grpc: bool = True
+    predictor_host: str = ""
+    predictor_protocol: PredictorProtocol = "v2"
+    predictor_timeout: float = 5.0
+    max_body: int = 2_000_000
+    max_rows: int = 10_000
+    max_concurrency: int = 128
+    request_timeout: float = 30.0
+    grace_period: int = 20
+
+    @classmethod
+    def parse(cls, argv: Sequence[str] | None = None) -> Options:
+        """Reads the command line; `BIND_HOST` and `MODEL_DIR` in the environment set defaults.
+
+        Raises:
+            SystemExit: A flag is unknown or does not fit; the reason is on stderr.
+        """
+        parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        add = parser.add_argument
+        add("--model_name", default=cls.model_name, help="name to answer under; default: the package's own")
+        add("--model_dir", type=Path, default=Path(os.environ.get("MODEL_DIR", cls.model_dir)))
+        add("--http_port", type=_port, default=cls.http_port)
+        add("--grpc_port", type=_port, default=cls.grpc_port)
+        add("--enable_grpc", type=_boolean, default=cls.enable_grpc)
+        add("--workers", type=int, default=1, help="always 1: scale with replicas")
+        add("--predictor_host", default=cls.predictor_host, help="host:port of the predictor, for transformers")
+        add("--predictor_protocol", choices=["v2", "grpc-v2"], default=cls.predictor_protocol)
+        add("--predictor_request_timeout_seconds", type=_positive, default=cls.predictor_timeout)
+        add("--max_body", type=int, default=cls.max_body, help="largest request body in bytes")
+        add("--max_rows", type=int, default=cls.max_rows)
+        add("--max_concurrency", type=int, default=cls.max_concurrency)
+        add("--request_timeout", type=_positive, default=cls.request_timeout, help="seconds")
+        add("--grace_period", type=int, default=cls.grace_period, help="seconds to finish after SIGTERM")
+        flags = parser.parse_args(argv)
+        if flags.workers != 1:
+            parser.error(
+                f"--workers {flags.workers}: a server is one process, so that its metrics and its limits are exact; "
+                "scale with replicas (minReplicas, maxReplicas) and leave containerConcurrency unset"
+            )
+        return cls(
+            host=os.environ.get("BIND_HOST", cls.host),
+            predictor_timeout=flags.predictor_request_timeout_seconds,
+            **{
+                name: value
+                for name, value in vars(flags).items()
+                if name not in ("workers", "predictor_request_timeout_seconds")
+            },
+        )
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"{text}: ports are 1 to 65535")
+    return port
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86_400:
+        raise argparse.ArgumentTypeError(f"{text}: give seconds above 0")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text}: give true or false")
+    return text.lower() == "true"

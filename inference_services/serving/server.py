@@ -1,0 +1,161 @@
+"""Starts a server: one model, REST and gRPC, until SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+
+import grpc
+import orjson
+import uvicorn
+import uvloop
+from fastapi.openapi.docs import get_swagger_ui_html
+from kserve import ModelServer
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
+from prometheus_client import REGISTRY
+
+from blueprints.model_package import ModelPackage, PackageError, open_package
+from inference_services.serving.grpc_service import InferenceService
+from inference_services.serving.logs import configure_logs
+from inference_services.serving.metrics import RequestMetrics
+from inference_services.serving.model import Call, Operation, Reply, ServedModel
+from inference_services.serving.openapi import openapi
+from inference_services.serving.options import Options
+from inference_services.serving.protocol import standard_operations
+from inference_services.serving.rest import RestApplication
+from inference_services.serving.tensors import TensorReader
+
+# gRPC decodes a message before any of our code sees it; above this its own limit answers.
+_GRPC_MESSAGE = 16 * 1024 * 1024
+
+_log = logging.getLogger("serving")
+
+
+class Server(ModelServer):  # type: ignore[misc]
+    """KServe's ModelServer on an address of one's choice, with our REST and gRPC front ends.
+
+    Args:
+        model: What it serves.
+        options: How.
+    """
+
+    def __init__(self, model: ServedModel, options: Options) -> None:
+        super().__init__(
+            http_port=options.http_port,
+            grpc_port=options.grpc_port,
+            enable_grpc=options.enable_grpc and bool(model.inputs),
+            grace_period=options.grace_period,
+        )
+        configure_logs()
+        self.register_model(model)
+        self._model = model
+        self._options = options
+        self._metrics = RequestMetrics(REGISTRY)
+        self._reader = TensorReader(model.inputs, model.outputs, max_rows=options.max_rows)
+
+    def application(self) -> RestApplication:
+        """The REST side as an ASGI application."""
+        model = self._model
+        operations = [
+            *model.operations(),
+            *standard_operations(model, self._reader, REGISTRY, max_rows=self._options.max_rows),
+        ]
+        document = orjson.dumps(openapi(f"{model.name} {model.role}", model.version, operations, model.schemas))
+        page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title=f"{model.name} {model.role}").body)
+        for path, body, media_type in (
+            ("/openapi.json", document, b"application/json"),
+            ("/docs", page, b"text/html; charset=utf-8"),
+        ):
+            operations.append(Operation("GET", path, _constant(body, media_type), "", "", {}, work=False))
+        return RestApplication(operations, self._options, self._metrics, (model.name, model.version))
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, then lets running requests finish.
+
+        Raises:
+            SystemExit: A port is taken.
+        """
+        self._model.start()
+        with contextlib.suppress(KeyboardInterrupt):
+            uvloop.run(self._serve_all())
+
+    async def _serve_all(self) -> None:
+        options = self._options
+        await self._model.start_up()
+        rest = uvicorn.Server(
+            uvicorn.Config(
+                self.application(),
+                host=options.host,
+                port=options.http_port,
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=options.grace_period,
+                timeout_keep_alive=75,
+                backlog=1024,
+            )
+        )
+        rpc = await self._start_grpc() if self.enable_grpc else None
+        try:
+            _log.info(
+                "serving",
+                extra={
+                    "fields": {
+                        "model": self._model.name,
+                        "model_version": self._model.version,
+                        "role": self._model.role,
+                        "http": f"{options.host}:{options.http_port}",
+                        "grpc": f"{options.host}:{options.grpc_port}" if rpc else None,
+                    }
+                },
+            )
+            await rest.serve()
+        finally:
+            if rpc is not None:
+                await rpc.stop(options.grace_period)
+            await self._model.shut_down()
+
+    async def _start_grpc(self) -> grpc.aio.Server:
+        options = self._options
+        server = grpc.aio.server(
+            maximum_concurrent_rpcs=options.max_concurrency,
+            options=[
+                ("grpc.max_receive_message_length", _GRPC_MESSAGE),
+                ("grpc.max_send_message_length", _GRPC_MESSAGE),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        service = InferenceService(self._model, self._reader, options, self._metrics)
+        add_GRPCInferenceServiceServicer_to_server(service, server)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        try:
+            server.add_insecure_port(f"{host}:{options.grpc_port}")
+        except RuntimeError:
+            sys.exit(f"gRPC: cannot bind {host}:{options.grpc_port}: is the port taken? Give another --grpc_port")
+        await server.start()
+        return server
+
+
+def serve(build: Callable[[ModelPackage, Options], ServedModel]) -> None:
+    """Starts a server from its command line: opens and verifies the model package, builds the model, serves it.
+
+    Raises:
+        SystemExit: The package is refused or a port is taken; the reason is on stderr.
+    """
+    options = Options.parse()
+    try:
+        model = build(open_package(options.model_dir), options)
+    except PackageError as error:
+        sys.exit(f"model package refused: {error}")
+    Server(model, options).run()
+
+
+def _constant(body: bytes, media_type: bytes) -> Callable[[Call], Awaitable[Reply]]:
+    async def answer(_: Call) -> Reply:
+        return Reply(body, media_type=media_type)
+
+    return answer

@@ -1,0 +1,120 @@
+"""Servers as processes on free loopback ports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from blueprints.model_package import ModelPackage
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Running:
+    """A server process."""
+
+    process: subprocess.Popen[bytes]
+    http_port: int
+    grpc_port: int
+    log: Path
+    client: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.http_port}", timeout=30)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def grpc_target(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def wait(self, path: str = "/healthz", seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                if self.client.get(path).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"{path} never answered 200; exit code {self.process.poll()}\n{self.log.read_text()}")
+
+    def stop(self) -> int:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(role: str, package: Path, folder: Path, *flags: str, **environment: str) -> Running:
+    """Starts `inference_services.credit_risk.<role>`; call `wait` on what it returns."""
+    http_port, grpc_port = free_port(), free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{role}-{http_port}.log"
+    command = [sys.executable, "-m", f"inference_services.credit_risk.{role}", f"--model_dir={package}"]
+    command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
+    environment = {**os.environ, "BLUEPRINTS_HOME": str(folder / "home"), **environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    return Running(process, http_port, grpc_port, log)
+
+
+@pytest.fixture(scope="session")
+def _servers(credit_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+    """Predictor, transformer and explainer, started at once as a service starts them."""
+    folder = tmp_path_factory.mktemp("servers")
+    predictor = start("predictor", credit_package.folder, folder)
+    servers = {
+        "predictor": predictor,
+        "transformer": start(
+            "transformer", credit_package.folder, folder, f"--predictor_host=127.0.0.1:{predictor.http_port}"
+        ),
+        "explainer": start("explainer", credit_package.folder, folder),
+    }
+    try:
+        for server in servers.values():
+            server.wait("/readyz")
+        yield servers
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def predictor(_servers: dict[str, Running]) -> Running:
+    return _servers["predictor"]
+
+
+@pytest.fixture(scope="session")
+def transformer(_servers: dict[str, Running]) -> Running:
+    return _servers["transformer"]
+
+
+@pytest.fixture(scope="session")
+def explainer(_servers: dict[str, Running]) -> Running:
+    return _servers["explainer"]
