@@ -2,7 +2,8 @@
 
 from blueprints.datasets.errors import DatasetError, Violation
 from blueprints.datasets.named import Dataset, NamedDataset
-from blueprints.datasets.registry import CREDIT, get, names
+from blueprints.datasets.profile import Profile, profile
+from blueprints.datasets.registry import CREDIT, get, names, resolve
 from blueprints.datasets.schema_file import dump_schema, parse_schema
 from blueprints.datasets.snapshot import Snapshot, SnapshotInfo, read_snapshot, write_snapshot
 from blueprints.datasets.split import Split, SplitReport, split
@@ -14,6 +15,7 @@ __all__ = [
     "DatasetError",
     "FileDataset",
     "NamedDataset",
+    "Profile",
     "QueryDataset",
     "Snapshot",
     "SnapshotInfo",
@@ -24,7 +26,9 @@ __all__ = [
     "get",
     "names",
     "parse_schema",
+    "profile",
     "read_snapshot",
+    "resolve",
     "split",
     "write_snapshot",
 ]

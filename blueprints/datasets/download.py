@@ -163,7 +163,7 @@ def _pip_settings() -> dict[str, str]:
 
 
 def _last_error(output: str) -> str:
-    """pip's reason: the broken connection if there was one, else its last error."""
+    """The reason that pip gives: the broken connection if there was one, else its last error."""
     broken = _BROKEN_CONNECTION.findall(output)
     if broken:
         return str(broken[-1])[:300]

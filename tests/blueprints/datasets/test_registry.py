@@ -53,10 +53,12 @@ def test_taiwan_has_the_published_groups():
     frame = loaded("taiwan")
     assert frame["sex"].value_counts().to_dict() == {"female": 18_112, "male": 11_888}
     assert frame["education"].value_counts()["university"] == 14_030
-    assert frame["marriage"].value_counts().to_dict() == {"single": 15_964, "married": 13_659, "other": 323, "unknown": 54}
+    marriage = {"single": 15_964, "married": 13_659, "other": 323, "unknown": 54}
+    assert frame["marriage"].value_counts().to_dict() == marriage
     first = frame.iloc[0]
     assert (first["repayment_status_sep"], first["bill_amount_sep"], first["payment_amount_aug"]) == (2, 3913, 689)
-    assert (first["education"], first["sex"], first["age"], first["default_next_month"]) == ("university", "female", 24, 1)
+    assert (first["education"], first["sex"], first["age"]) == ("university", "female", 24)
+    assert first["default_next_month"] == 1
 
 
 def test_german_has_the_published_first_rows():
