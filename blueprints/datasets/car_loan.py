@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DRIFT_BEGINS = datetime(2019, 3, 31, 3, tzinfo=UTC)
-"""From here on (row 75,001) cars cost 63 % more on average, four in five applicants repaid a previous loan (55 %
+"""From here on (row 75,001) cars cost 64 % more on average, four in five applicants repaid a previous loan (55 %
 before) and one in a hundred earns above 60K (ten before). Found in the data: the means are flat on either side."""
 
 SALARY = {"0 - 20K €": "up to 20K", "20K - 40K €": "20K to 40K", "40K - 60K €": "40K to 60K", "60K+ €": "above 60K"}

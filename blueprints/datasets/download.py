@@ -144,10 +144,11 @@ def _run(command: list[str], what: str, progress: Progress | None) -> tuple[int,
                     lines.append(line)
                 elif progress is not None:
                     progress(what, int(step[1]), int(step[2]))
+        except BaseException:
+            process.kill()
+            raise
         finally:
             timer.cancel()
-            if sys.exc_info()[0] is not None:
-                process.kill()
     if process.returncode < 0:
         lines.append(f"ERROR: stopped, not done within {TIMEOUT_S:.0f} seconds")
     return process.returncode, "".join(lines)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blueprints.datasets import DatasetError, parse_schema
@@ -115,6 +115,7 @@ NUMBERS = parse_schema(
 
 
 @given(st.lists(st.one_of(st.floats(), st.none(), st.text(max_size=5)), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_a_table_either_fits_exactly_or_every_misfit_is_counted(values):
     def fits(value):
         texts = {"", "na", "n/a", "nan", "<na>", "nat", "null", "none"}

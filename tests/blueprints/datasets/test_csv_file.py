@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blueprints.datasets import DatasetError
@@ -49,6 +49,7 @@ CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=10))
+@settings(deadline=None)
 def test_what_the_standard_library_writes_is_read_back(rows):
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
