@@ -7,7 +7,6 @@ API server drops them), so it is made strict here. CEL rules (`x-kubernetes-vali
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,33 +33,34 @@ class SchemaError:
 
 
 class Schemas:
-    """Schemas of core and custom kinds.
-
-    Args:
-        custom: JSON Schemas of the custom kinds by `apiVersion` and `kind`.
-    """
-
-    def __init__(self, custom: Mapping[tuple[str, str], Object]) -> None:
-        self._custom = custom
-
-    def knows(self, item: Object) -> bool:
-        """Whether there is a schema for this object's kind."""
-        return (item["apiVersion"], item["kind"]) in self._custom or _core_errors(item) is not None
-
-    def errors(self, item: Object) -> list[SchemaError]:
-        """All ways in which an object breaks its schema; one of an unknown kind breaks it, too."""
-        custom = self._custom.get((item["apiVersion"], item["kind"]))
-        found = _core_errors(item) if custom is None else _custom_errors(custom, item)
-        return [SchemaError("kind", f"no schema for {item['apiVersion']} {item['kind']}")] if found is None else found
-
-
-def load_schemas(crds: Path | None) -> Schemas:
     """Schemas of the core kinds, and of the custom kinds whose CRDs lie in a folder.
 
     Args:
         crds: Folder with CustomResourceDefinitions, one or more a YAML file; None for core kinds only.
     """
-    return Schemas(_custom_schemas(crds.resolve()) if crds is not None else {})
+
+    def __init__(self, crds: Path | None = None) -> None:
+        self._crds = None if crds is None else crds.resolve()
+
+    def knows(self, item: Object) -> bool:
+        """Whether there is a schema for this object's kind."""
+        return self._validator(item) is not None
+
+    def errors(self, item: Object) -> list[SchemaError]:
+        """All ways in which an object breaks its schema; one of an unknown kind breaks it, too."""
+        validator = self._validator(item)
+        if validator is None:
+            return [SchemaError("kind", f"no schema for {item['apiVersion']} {item['kind']}")]
+        found = [
+            SchemaError(".".join(str(part) for part in error.absolute_path), error.message[:300])
+            for error in validator.iter_errors(item)
+        ]
+        return sorted(found, key=lambda error: error.path)
+
+    def _validator(self, item: Object) -> Any:
+        kind = (item["apiVersion"], item["kind"])
+        custom = None if self._crds is None else _custom_validator(self._crds, *kind)
+        return custom or _core_validator(*kind)
 
 
 @cache
@@ -114,26 +114,30 @@ def _with_object_fields(schema: Object) -> Object:
     return {**schema, "properties": properties, "required": required}
 
 
-def _custom_errors(schema: Object, item: Object) -> list[SchemaError]:
-    # OpenAPI 3.0 has the boolean `exclusiveMinimum` of draft 4.
-    from jsonschema import Draft4Validator  # type: ignore[import-untyped]
+@cache
+def _core_validator(api_version: str, kind: str) -> Any:
+    """Validator of a core kind, None for any other; the definitions are read once, not for each object."""
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+    from kubernetes_validate import utils
+    from referencing import Registry, Resource
 
-    return _told(Draft4Validator(schema).iter_errors(item))
-
-
-def _told(found: Iterable[Any]) -> list[SchemaError]:
-    told = [SchemaError(".".join(str(part) for part in error.absolute_path), error.message[:300]) for error in found]
-    return sorted(told, key=lambda error: error.path)
-
-
-def _core_errors(item: Object) -> list[SchemaError] | None:
-    """How an object breaks the schema of its core kind; None if it is of no core kind."""
-    import kubernetes_validate
-
+    folder = f"kubernetes-json-schema/v{_KUBERNETES}.0-local-strict"
+    group, _, version = api_version.rpartition("/")
+    # `networking.k8s.io/v1` is `networking-v1` in the names of its files.
+    name = "-".join(part for part in (kind.lower(), group.partition(".")[0], version) if part)
     try:
-        kubernetes_validate.validate(item, _KUBERNETES, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        return _told([error])
-    except kubernetes_validate.SchemaNotFoundError:
+        schema = utils.schema_contents(f"{folder}/{name}.json", _KUBERNETES)
+    except FileNotFoundError:
         return None
-    return []
+    definitions = utils.schema_contents(f"{folder}/_definitions.json", _KUBERNETES)
+    registry = Resource.from_contents(definitions) @ (Resource.from_contents(schema) @ Registry())
+    return Draft202012Validator(schema, registry=registry)
+
+
+@cache
+def _custom_validator(folder: Path, api_version: str, kind: str) -> Any:
+    # OpenAPI 3.0 has the boolean `exclusiveMinimum` of draft 4.
+    from jsonschema import Draft4Validator
+
+    schema = _custom_schemas(folder).get((api_version, kind))
+    return None if schema is None else Draft4Validator(schema)

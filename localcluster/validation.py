@@ -74,9 +74,12 @@ class Container:
 
 
 def validate(objects: Objects, schemas: Schemas) -> list[Finding]:
-    """Runs every check on the objects of one overlay."""
+    """Runs every check on the objects of one overlay; the rules count for well-formed objects, so form comes first."""
     checks = (images, resources, pod_security, deployment_modes, inference_services, routes, duplicates)
-    return [*schema(objects, schemas), *(finding for check in checks for finding in check(objects))]
+    found = list(schema(objects, schemas))
+    if any(schemas.knows(item) and schemas.errors(item) for item in objects):
+        return found
+    return [*found, *(finding for check in checks for finding in check(objects))]
 
 
 def schema(objects: Objects, schemas: Schemas) -> Iterator[Finding]:

@@ -18,11 +18,12 @@ CONTAINER = {
     "args": ["--http_port=8080"],
     "ports": [{"name": "http", "containerPort": 8080}, {"name": "grpc", "containerPort": 8081}],
 }
+HERE = Address()
 CONFIG = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"level": "debug", "x": "1"}}
 SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"url": "cGc6Ly9kYg=="}}
 
 
-def spec_of(container=None, *, uri="pvc://m", address=Address(), volumes=(), services=None, **fields):
+def spec_of(container=None, *, uri="pvc://m", address=HERE, volumes=(), services=None, **fields):
     component = Component(
         role="transformer",
         inference_service="shop",

@@ -45,13 +45,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if options.say:
-    print(options.say, flush=True)
+    sys.stdout.write(f"{options.say}\n")
+    sys.stdout.flush()
 if options.exit is not None:
     sys.exit(options.exit)
 if options.ignore_sigterm:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if options.worker:
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    print("worker", worker.pid, flush=True)
+    sys.stdout.write(f"worker {worker.pid}\n")
+    sys.stdout.flush()
 time.sleep(options.delay)
 ThreadingHTTPServer((os.environ.get("BIND_HOST", "127.0.0.1"), options.http_port), Handler).serve_forever()
