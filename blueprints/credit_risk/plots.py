@@ -1,0 +1,162 @@
+"""Plots of a scorecard's reports; each function returns one matplotlib figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blueprints.credit_risk.backtest import Backtest
+from blueprints.credit_risk.evaluation import calibration_curve
+from blueprints.credit_risk.fairness import ColumnFairness
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_BLUE, _ORANGE, _GREY, _RED = "#1f6feb", "#d9822b", "#8a94a0", "#b3261e"
+_LINES = (_BLUE, _ORANGE, _GREY)
+
+
+def ranking_curves(scores: Mapping[str, NDArray[np.floating]], target: NDArray[np.integer]) -> Figure:
+    """ROC and precision-recall curves side by side, one line a model, the first one emphasised."""
+    from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
+
+    figure, (roc, recall) = _axes(2)
+    for index, (name, score) in enumerate(scores.items()):
+        style = {"color": _LINES[index % len(_LINES)], "lw": 2.2 if index == 0 else 1.3}
+        false_positive, true_positive, _ = roc_curve(target, score)
+        roc.plot(false_positive, true_positive, label=f"{name} ({roc_auc_score(target, score):.3f})", **style)
+        precision, sensitivity, _ = precision_recall_curve(target, score)
+        recall.plot(sensitivity, precision, **style)
+    roc.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
+    recall.axhline(target.mean(), color=_GREY, lw=0.8, ls=":")
+    roc.legend(loc="lower right", frameon=False, fontsize=8, title="ROC-AUC", title_fontsize=8)
+    _label(roc, "ROC", "false-positive rate", "true-positive rate")
+    _label(recall, "Precision and recall", "recall", "precision")
+    recall.set_ylim(0, 1)
+    return figure
+
+
+def calibration(
+    before: NDArray[np.floating], after: NDArray[np.floating], target: NDArray[np.integer], threshold: float
+) -> Figure:
+    """Reliability before and after calibration, and where the probabilities of both outcomes lie."""
+    figure, (reliability, spread) = _axes(2)
+    reliability.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
+    for name, probabilities, colour in (("before", before, _ORANGE), ("after", after, _BLUE)):
+        predicted, observed, _ = calibration_curve(probabilities, target)
+        reliability.plot(predicted, observed, marker="o", ms=4, color=colour, label=f"{name} calibration")
+    reliability.legend(frameon=False, fontsize=8)
+    _label(reliability, "Calibration", "predicted probability of default", "observed share of defaults")
+    bins = np.linspace(0, 1, 41)
+    for name, outcome, colour in (("paid", 0, _BLUE), ("defaulted", 1, _RED)):
+        spread.hist(after[target == outcome], bins=bins, density=True, alpha=0.55, color=colour, label=name)
+    spread.axvline(threshold, color="black", lw=1, ls="--")
+    spread.annotate(f" threshold {threshold:.3f}", (threshold, spread.get_ylim()[1] * 0.92), fontsize=8)
+    spread.legend(frameon=False, fontsize=8, loc="center right")
+    _label(spread, "Scores by outcome", "probability of default", "density")
+    return figure
+
+
+def confusion(counts: Sequence[Sequence[int]]) -> Figure:
+    """Confusion matrix as shares of each outcome, with the counts."""
+    figure, (axes,) = _axes(1, width=4.2)
+    table = np.asarray(counts)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(table):
+        axes.text(
+            column,
+            row,
+            f"{count:,}\n{share[row, column]:.0%}",
+            ha="center",
+            va="center",
+            color="white" if share[row, column] > 0.55 else "black",
+        )
+    axes.set_xticks([0, 1], ["approved", "declined"])
+    axes.set_yticks([0, 1], ["paid", "defaulted"])
+    axes.grid(visible=False)
+    _label(axes, "Decisions by outcome", "decision", "outcome")
+    return figure
+
+
+def backtest(result: Backtest) -> Figure:
+    """ROC-AUC and stability index by period."""
+    figure, (ranking, stability) = _axes(2)
+    positions = np.arange(len(result.periods))
+    names = [period.period for period in result.periods]
+    ranking.plot(positions, [period.roc_auc for period in result.periods], marker="o", color=_BLUE)
+    _label(ranking, f"Ranking ({result.method})", "period", "ROC-AUC")
+    stability.bar(positions, [period.stability_index for period in result.periods], color=_ORANGE, width=0.6)
+    for level, words in ((0.1, "0.1: watch"), (0.25, "0.25: shifted")):
+        if max(period.stability_index for period in result.periods) > level / 2:
+            stability.axhline(level, color=_GREY, lw=0.8, ls=":")
+            stability.annotate(words, (0, level), fontsize=7, va="bottom")
+    _label(stability, "Population stability index", "period", "index")
+    for axes in (ranking, stability):
+        axes.set_xticks(
+            positions, names, rotation=30 if len(names[0]) > 3 else 0, ha="right" if len(names[0]) > 3 else "center"
+        )
+    return figure
+
+
+def fairness(column: ColumnFairness) -> Figure:
+    """Selection, true-positive and false-positive rates by group; groups with too few rows are pale."""
+    figure, (axes,) = _axes(1, width=7.2)
+    positions = np.arange(len(column.groups))
+    series = (("selection_rate", "approved", _BLUE), ("true_positive_rate", "defaulters declined", _ORANGE),
+              ("false_positive_rate", "payers declined", _GREY))  # fmt: skip
+    for offset, (name, words, colour) in enumerate(series):
+        bars = axes.bar(
+            positions + (offset - 1) * 0.26, [getattr(group, name) or 0.0 for group in column.groups], 0.24,
+            color=colour, label=words,
+        )  # fmt: skip
+        for bar, group in zip(bars, column.groups, strict=True):
+            bar.set_alpha(1.0 if group.judged else 0.35)
+    axes.set_xticks(positions, [f"{group.group}\n(n = {group.rows:,})" for group in column.groups])
+    axes.set_ylim(0, 1.05)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
+    _label(axes, f"Decisions by {column.label}", "", "share of the group")
+    return figure
+
+
+def importance(names: Sequence[str], contributions: NDArray[np.floating], values: NDArray[np.floating]) -> Figure:
+    """SHAP's beeswarm of the features with the largest mean contribution.
+
+    Args:
+        names: Feature names in plain words, length k.
+        contributions: SHAP values in log-odds, shape (n, k).
+        values: Feature values that colour the points, shape (n, k).
+    """
+    import matplotlib.pyplot as plt
+    import shap
+
+    explanation = shap.Explanation(values=contributions, data=values, feature_names=list(names))
+    figure = plt.figure(figsize=(8.5, 5.2))
+    shap.plots.beeswarm(explanation, max_display=12, show=False, plot_size=None)
+    axes = figure.axes[0]
+    axes.set_xlabel("contribution to the log-odds of default", fontsize=9)
+    axes.tick_params(labelsize=9)
+    plt.close(figure)
+    return figure
+
+
+def _axes(count: int, *, width: float | None = None) -> tuple[Figure, tuple[Axes, ...]]:
+    from matplotlib.figure import Figure as NewFigure
+
+    figure = NewFigure(figsize=(width or 5.0 * count, 3.6), layout="constrained")
+    axes = tuple(figure.subplots(1, count, squeeze=False)[0])
+    for one in axes:
+        one.grid(visible=True, lw=0.4, alpha=0.5)
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _label(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
