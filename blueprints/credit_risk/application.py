@@ -59,19 +59,31 @@ def encode_columns(table: Mapping[str, Sequence[Value]], columns: Sequence[Colum
     Raises:
         ValueError: A value is no category of its column, or missing where it may not be.
     """
-    matrix = np.array([_codes(table[column.name], column) for column in columns], dtype=np.float64)
-    for column, values in zip(columns, matrix, strict=True):
+    return np.ascontiguousarray(code_columns(table, columns).T, dtype=np.float32)
+
+
+def code_columns(table: Mapping[str, Sequence[Value]], columns: Sequence[Column]) -> NDArray[np.float64]:
+    """What `encode_columns` makes of a table before it is rounded to float32 and transposed: float64, shape (k, n).
+
+    Raises:
+        ValueError: A value is no category of its column, or missing where it may not be.
+    """
+    coded = np.array([_codes(table[column.name], column) for column in columns], dtype=np.float64)
+    for column, values in zip(columns, coded, strict=True):
         if not column.nullable and np.isnan(values).any():
             row = int(np.flatnonzero(np.isnan(values))[0])
             raise ValueError(f"{column.name}, row {row}: the value is missing, and the column is not nullable")
-    return np.ascontiguousarray(matrix.T, dtype=np.float32)
+    return coded
 
 
 def encode_applications(applications: Sequence[Mapping[str, Value]], columns: Sequence[Column]) -> NDArray[np.float32]:
     """The feature matrix of applications; see `encode_columns`. Fields that are left out are missing values."""
-    return encode_columns(
-        {column.name: [application.get(column.name) for application in applications] for column in columns}, columns
-    )
+    return encode_columns(transpose(applications, columns), columns)
+
+
+def transpose(applications: Sequence[Mapping[str, Value]], columns: Sequence[Column]) -> dict[str, list[Value]]:
+    """Values by column name; `None` for fields that are left out."""
+    return {column.name: [application.get(column.name) for application in applications] for column in columns}
 
 
 def encode_frame(frame: pd.DataFrame, columns: Sequence[Column]) -> NDArray[np.float32]:

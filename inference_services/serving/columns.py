@@ -94,6 +94,8 @@ def _bounds(column: Column) -> tuple[float, float]:
         return 0.0, len(column.categories) - 1.0
     low = -_LARGEST if column.minimum is None else column.minimum
     high = _LARGEST if column.maximum is None else column.maximum
+    # The model sees float32, so what rounds to a bound is within it.
+    low, high = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
     return max(low, -_LARGEST), min(high, _LARGEST)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import grpc
 import orjson
+from pydantic import ValidationError
 
 Location = tuple[str | int, ...]
 MAX_PROBLEMS = 20
@@ -73,3 +74,22 @@ def refuse(loc: Location, msg: str, type_: str, *, status: int = 422) -> Request
 def overloaded(msg: str) -> RequestError:
     """A refusal that asks to come back in a second."""
     return RequestError(503, [Problem(("server",), msg, "unavailable")], [("retry-after", "1")])
+
+
+def from_pydantic(error: ValidationError, loc: Location, nearest: Callable[[str], str | None]) -> RequestError:
+    """A refusal from a Pydantic error.
+
+    Args:
+        error: The error.
+        loc: Where the validated value stands in the request.
+        nearest: The field that an unknown name most likely means.
+    """
+    problems = []
+    for found in error.errors(include_url=False, include_input=False, include_context=False):
+        message = found["msg"]
+        if found["type"] == "extra_forbidden":
+            meant = nearest(str(found["loc"][-1]))
+            message = f"unknown field; did you mean {meant!r}?" if meant else "unknown field"
+        where = tuple(part[:80] if isinstance(part, str) else part for part in found["loc"])
+        problems.append(Problem((*loc, *where), message, found["type"]))
+    return RequestError(422, problems)
