@@ -144,7 +144,11 @@ class Runner:
         if ready:
             self.was_ready = True
             return self._event("ready", "answers")
-        return self._event("unready", "does not answer its readiness probe, or waits for one that does not")
+        if self._state in {"stopping", "backing off", "stopped"}:
+            return None  # that event has told it
+        if self.answers:
+            self._state = "waiting"
+        return self._event("unready", "waits for another" if self.answers else "does not answer its readiness probe")
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its log."""

@@ -14,7 +14,7 @@ from typing import Self
 
 from blueprints.workspace import Workspace
 from localcluster.container import process_spec
-from localcluster.inference_service import HTTP_PORT, Component, Role, components
+from localcluster.inference_service import HTTP_PORT, Component, Role, components, service_name
 from localcluster.process_spec import Address, ProcessSpec
 from localcluster.processes import Supervisor
 from localcluster.render import ManifestError, render
@@ -47,7 +47,7 @@ class LocalService:
     Args:
         name: Name of the service.
         specs: Its processes.
-        urls: Component to the URL where it answers; `grpc` to the predictor's `host:port`.
+        urls: Component to the URL where it answers; `predictor-grpc` to the `host:port` of its gRPC, and so on.
         workspace: Where logs and state go.
         on_event: Called in the event loop for everything that happens; must not block.
     """
@@ -111,15 +111,16 @@ class LocalService:
                 storage=lambda _: model_dir,
                 services={other.service: addresses[other.role] for other in parts},
                 environment=base_environment(workspace),
-                waits_for=[parts[0].service] if part.role == "transformer" else (),
+                waits_for=() if part.role == "predictor" else [service_name(name, "predictor")],
             )
             for part in parts
         ]
         urls: dict[str, str] = {
             role: f"http://{address.host}:{address.port(HTTP_PORT)}" for role, address in addresses.items()
         }
-        predictor = addresses["predictor"]
-        urls["grpc"] = f"{predictor.host}:{predictor.port(GRPC_PORT)}"
+        for part, spec in zip(parts, specs, strict=True):
+            if "grpc" in spec.ports:
+                urls[f"{part.role}-grpc"] = f"{spec.address.host}:{spec.ports['grpc']}"
         return cls(name, specs, urls=urls, workspace=workspace, on_event=on_event)
 
     async def __aenter__(self) -> Self:

@@ -63,7 +63,7 @@ def test_a_service_runs_as_its_manifest_says(service, model, workspace):
     assert transformer["model_name"] == "shop"
     assert {part["options"]["model_dir"] for part in told.values()} == {str(model)}
     assert f"http://{transformer['predictor_host']}" == urls["predictor"]
-    assert urls["grpc"] == f"127.0.0.1:{predictor['grpc_port']}"
+    assert urls["predictor-grpc"] == f"127.0.0.1:{predictor['grpc_port']}"
     environment = told["transformer"]["environment"]
     assert environment["DECISIONS_URL"] == "sqlite:///decisions.db"
     assert environment["BLUEPRINTS_HOME"] == str(workspace.root)
@@ -81,7 +81,7 @@ def test_ports_follow_each_other_from_the_one_that_is_asked_for(service):
         "transformer": "http://127.0.0.1:18080",
         "explainer": "http://127.0.0.1:18081",
         "predictor": "http://127.0.0.1:18082",
-        "grpc": "127.0.0.1:18083",
+        "predictor-grpc": "127.0.0.1:18083",
     }
 
 

@@ -118,6 +118,7 @@ def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
     predictor, transformer, explainer = specs
     assert "--model_name=credit-risk" in predictor.command
     assert transformer.command[-2:] == ("--predictor_host", "127.0.0.2:8080")
+    assert [set(spec.ports) for spec in specs] == [{"http", "grpc"}, {"http", "grpc"}, {"http"}]
     for spec in specs:
         assert f"--model_dir={tmp_path}" in spec.command
         assert spec.readiness.action.path == "/readyz"
