@@ -107,7 +107,7 @@ def _show(value: str | float | None) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) else value
+    return value if isinstance(value, str) else f"{value:,}"
 
 
 def _cell(tag: str, text: str, right: bool) -> str:

@@ -36,7 +36,9 @@ class Outputs(NamedTuple):
     reason: str
 
 
-@dsl.pipeline(name="credit-risk", description="Train, evaluate, audit, explain, package and register a scorecard.")
+@dsl.pipeline(  # type: ignore[untyped-decorator]
+    name="credit-risk", description="Train, evaluate, audit, explain, package and register a scorecard."
+)
 def credit_risk(
     dataset: str = "taiwan",
     data_uri: str = "",

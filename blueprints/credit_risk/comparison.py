@@ -66,7 +66,8 @@ def compare(
     if champion is None:
         auc = evaluate(new_margins, target, new.policy, {}, resamples=100, seed=seed).model.roc_auc.value
         passed = auc >= minimum_auc
-        reason = f"no champion yet, and the ROC-AUC {auc:.4f} {'reaches' if passed else 'is below'} the minimum {minimum_auc:g}"
+        words = "reaches" if passed else "is below"
+        reason = f"no champion yet, and the ROC-AUC {auc:.4f} {words} the minimum {minimum_auc:g}"
         return Comparison(challenger=challenger.version, promote=passed, reason=reason)
     old = CreditScorer(champion, threads=default_threads())
     if missing := [column.name for column in old.columns if column not in schema.columns]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def ranking_curves(scores: Mapping[str, NDArray[np.floating]], target: NDArray[n
 
     figure, (roc, recall) = _axes(2)
     for index, (name, score) in enumerate(scores.items()):
-        style = {"color": _LINES[index % len(_LINES)], "lw": 2.2 if index == 0 else 1.3}
+        style: dict[str, Any] = {"color": _LINES[index % len(_LINES)], "lw": 2.2 if index == 0 else 1.3}
         false_positive, true_positive, _ = roc_curve(target, score)
         roc.plot(false_positive, true_positive, label=f"{name} ({roc_auc_score(target, score):.3f})", **style)
         precision, sensitivity, _ = precision_recall_curve(target, score)
@@ -51,7 +51,7 @@ def calibration(
         reliability.plot(predicted, observed, marker="o", ms=4, color=colour, label=f"{name} calibration")
     reliability.legend(frameon=False, fontsize=8)
     _label(reliability, "Calibration", "predicted probability of default", "observed share of defaults")
-    bins = np.linspace(0, 1, 41)
+    bins = [edge / 40 for edge in range(41)]
     for name, outcome, colour in (("paid", 0, _BLUE), ("defaulted", 1, _RED)):
         spread.hist(after[target == outcome], bins=bins, density=True, alpha=0.55, color=colour, label=name)
     spread.axvline(threshold, color="black", lw=1, ls="--")

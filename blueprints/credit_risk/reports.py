@@ -54,7 +54,7 @@ def evaluation_report(
             [row(MODEL, evaluation.model), *(row(name, ranking) for name, ranking in evaluation.baselines.items())],
         )
         .verdict(
-            f"Difference to the best baseline on the same rows: {margin.value:+.4f} ({margin.low:+.4f} to {margin.high:+.4f}).",
+            f"Over the best baseline: {margin.value:+.4f} ({margin.low:+.4f} to {margin.high:+.4f}).",
             good=margin.low > 0,
         )
         .figure(plots.ranking_curves({MODEL: margins, **baselines}, target))
@@ -77,8 +77,9 @@ def evaluation_report(
         .figure(plots.calibration(uncalibrated, policy.calibration(margins), target, policy.threshold))
         .heading("Decisions")
         .text(
-            f"Declined at a probability of {policy.threshold:.4f} or more. The threshold has the least cost on validation "
-            f"rows, where a missed default costs {policy.cost_false_negative:g} and a declined payer {policy.cost_false_positive:g}."
+            f"Declined at a probability of {policy.threshold:.4f} or more: the least cost on validation rows, "
+            f"where a missed default costs {policy.cost_false_negative:g} and a declined payer "
+            f"{policy.cost_false_positive:g}."
         )
         .table(
             ("figure", "value"),

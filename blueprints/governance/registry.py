@@ -238,7 +238,7 @@ class Registry:
                 client.log_param(run_id, key, value)
             for key, figure in lineage.metrics.items():
                 client.log_metric(run_id, key, figure)
-            snapshot = mlflow.data.from_pandas(
+            snapshot = mlflow.data.from_pandas(  # type: ignore[attr-defined]
                 package.reference().to_pandas(), name=lineage.dataset, digest=lineage.dataset_sha256[:36]
             )
             client.log_inputs(

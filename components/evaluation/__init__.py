@@ -1,0 +1,1 @@
+"""Components that measure, audit and explain models."""

@@ -1,0 +1,1 @@
+"""Components that package, compare, register and promote models."""
