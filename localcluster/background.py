@@ -18,6 +18,8 @@ from localcluster.service import DEFAULT_PORT, LocalService, ServiceError, base_
 from localcluster.state import ServiceState, alive, read_state, remove_state
 
 _POLL_S = 0.1
+# Transformer and explainer, then the predictor, each with its grace period of 30 s.
+_END_S = 70
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -76,7 +78,7 @@ def status(name: str, *, workspace: Workspace | None = None) -> ServiceState | N
     return state if state is not None and alive(state.pid, state.started) else None
 
 
-def stop(name: str, *, workspace: Workspace | None = None, timeout_s: float = 40) -> bool:
+def stop(name: str, *, workspace: Workspace | None = None, timeout_s: float = _END_S) -> bool:
     """Stops a service that runs on this machine and waits until all of it has ended.
 
     Args:
@@ -112,7 +114,7 @@ def stop(name: str, *, workspace: Workspace | None = None, timeout_s: float = 40
 def _end(supervisor: subprocess.Popen[bytes]) -> None:
     supervisor.terminate()
     try:
-        supervisor.wait(timeout=40)
+        supervisor.wait(timeout=_END_S)
     except subprocess.TimeoutExpired:
         supervisor.kill()
         supervisor.wait()

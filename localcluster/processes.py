@@ -50,7 +50,10 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await asyncio.gather(*(self.stop(name) for name in list(self._runners)))
+            # Those that wait for others end first, so that their last requests are still answered.
+            while names := set(self._runners):
+                needed = {other for runner in self._runners.values() for other in runner.spec.waits_for}
+                await asyncio.gather(*(self.stop(name) for name in (names - needed) or names))
         finally:
             if self._guardian is not None:
                 await self._guardian.close()

@@ -148,6 +148,8 @@ def test_a_process_is_ready_only_when_those_it_waits_for_are(tiny, tmp_path):
     events = run(scenario, tmp_path)
     at = {event.process: event.at for event in events if event.happening == "ready"}
     assert at["quick"] == pytest.approx(at["slow"], abs=0.1)
+    # It ends first: its last requests may need the other.
+    assert [event.process for event in events if event.happening == "stopped"] == ["quick", "slow"]
 
 
 def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tiny, tmp_path):
