@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.model_package import ModelPackage
-from inference_services.serving.batching import Batcher
+from inference_services.credit_risk.scoring import BatchedScorer
 from inference_services.serving.columns import FeatureColumns, tensor_spec
 from inference_services.serving.errors import refuse
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
@@ -49,16 +48,8 @@ class CreditPredictor(ServedModel):
         ]
         self._specs = {spec.name: spec for spec in self.outputs}
         self._columns = FeatureColumns(scorer.columns)
-        self._calibration = scorer.policy.calibration
+        self._scorer = BatchedScorer(scorer)
         self._max_rows = max_rows
-        executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="score")
-        self._margins = Batcher(scorer.margins, executor=executor)
-
-        def explain(features: NDArray[np.float32]) -> NDArray[np.float32]:
-            contributions, base = scorer.contributions(features)
-            return np.column_stack([contributions, base])
-
-        self._explain = Batcher(explain, executor=executor, max_rows=256, inline_rows=4)
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request; without `outputs` only the probability."""
@@ -66,11 +57,10 @@ class CreditPredictor(ServedModel):
         asked = call.outputs or (PROBABILITY,)
         values: dict[str, NDArray[np.floating]] = {}
         if PROBABILITY in asked or MARGIN in asked:
-            values[MARGIN] = await self._margins(features)
-            values[PROBABILITY] = self._calibration(values[MARGIN])
+            values[MARGIN] = await self._scorer.margins(features)
+            values[PROBABILITY] = self._scorer.calibration(values[MARGIN])
         if CONTRIBUTIONS in asked or BASE_VALUE in asked:
-            explained = await self._explain(features)
-            values[CONTRIBUTIONS], values[BASE_VALUE] = explained[:, :-1], explained[:, -1]
+            values[CONTRIBUTIONS], values[BASE_VALUE] = await self._scorer.contributions(features)
         return [Output(self._specs[name], values[name]) for name in asked]
 
     def operations(self) -> Sequence[Operation]:
@@ -115,7 +105,7 @@ class CreditPredictor(ServedModel):
         instances = read_instances(call.json(), max_rows=self._max_rows)
         columns = self._transpose(instances)
         features = self._columns.matrix(columns, lambda name, row: ("body", "instances", row, name))
-        probabilities = self._calibration(await self._margins(features))
+        probabilities = self._scorer.calibration(await self._scorer.margins(features))
         return json_reply({"predictions": probabilities, "model_version": self.version})
 
     def _transpose(self, instances: list[Any]) -> dict[str, list[Any]]:
