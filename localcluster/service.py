@@ -111,7 +111,7 @@ class LocalService:
                 storage=lambda _: model_dir,
                 services={other.service: addresses[other.role] for other in parts},
                 environment=base_environment(workspace),
-                waits_for=() if part.role == "predictor" else [service_name(name, "predictor")],
+                waits_for=[service_name(name, "predictor")] if part.role == "transformer" else (),
             )
             for part in parts
         ]

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import httpx
-import pytest
 
 from blueprints.workspace import Workspace
 from localcluster.service import LocalService
@@ -23,7 +22,6 @@ APPLICATION = {
 }
 
 
-@pytest.mark.slow  # three real servers import their libraries
 def test_the_service_decides_explains_and_recovers(credit_package, tmp_path):
     events = []
 

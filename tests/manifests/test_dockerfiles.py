@@ -1,6 +1,9 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,26 @@ def test_the_serving_image_is_free_of_torch_and_of_training_code():
     lock = (ROOT / "locks/serving.txt").read_text()
     for package in ("torch", "mlflow", "optuna", "shap", "kfp"):
         assert not re.search(rf"^{package}==", lock, re.MULTILINE), package
+
+
+def test_the_serving_image_holds_all_code_that_its_servers_import(tmp_path):
+    for rest in of(DOCKERFILES[0], "COPY"):
+        *sources, target = shlex.split(rest)
+        if "--from=" in rest or target.startswith("/"):
+            continue
+        for path in (path for source in sources for path in ROOT.glob(source.rstrip("/"))):
+            if path.is_dir():
+                shutil.copytree(path, tmp_path / target, dirs_exist_ok=True)
+            else:
+                (tmp_path / target).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, tmp_path / target)
+    servers = ", ".join(f"inference_services.credit_risk.{role}" for role in ("predictor", "transformer", "explainer"))
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {servers}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
