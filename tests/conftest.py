@@ -42,7 +42,7 @@ CREDIT_COLUMNS = (
 def credit_features(rows: int, seed: int) -> NDArray[np.float32]:
     """Feature rows that fit `CREDIT_COLUMNS`, categories as codes, a tenth of the utilisation missing."""
     rng = np.random.default_rng(seed)
-    features = np.column_stack(
+    return np.column_stack(
         [
             rng.uniform(10_000, 1_000_000, rows).round(),
             rng.integers(0, 601, rows),
@@ -52,7 +52,6 @@ def credit_features(rows: int, seed: int) -> NDArray[np.float32]:
             np.where(rng.random(rows) < 0.1, np.nan, rng.uniform(0, 2, rows)),
         ]
     ).astype(np.float32)
-    return features
 
 
 def _defaults(features: NDArray[np.float32], seed: int) -> NDArray[np.int64]:

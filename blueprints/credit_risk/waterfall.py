@@ -58,7 +58,7 @@ def waterfall(steps: Sequence[Step], base_value: float, *, title: str, subtitle:
         parts += _bar(row, bar, x(float(start)), x(float(end)))
     parts += _level(len(bars) + 1, "This application", float(levels[-1]), x)
     height = bottom + _AXIS
-    described = escape(f"{title}. {subtitle}")
+    described = _escape(f"{title}. {subtitle}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
         f'viewBox="0 0 {_WIDTH} {height}" role="img" '
@@ -133,8 +133,12 @@ def _line(x1: float, y1: float, x2: float, y2: float, stroke: str) -> str:
 def _text(
     x: float, y: float, text: str, *, size: int, fill: str = _INK, weight: int = 400, anchor: str = "start"
 ) -> str:
-    printable = "".join(character if character.isprintable() else " " for character in text)
     return (
         f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
-        f'text-anchor="{anchor}">{escape(printable)}</text>'
+        f'text-anchor="{anchor}">{_escape(text)}</text>'
     )
+
+
+def _escape(text: str) -> str:
+    """Text without markup and without characters that XML does not know."""
+    return escape("".join(character if character.isprintable() else " " for character in text))
