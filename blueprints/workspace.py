@@ -48,6 +48,11 @@ class Workspace:
         return self.root / "artifacts"
 
     @property
+    def models(self) -> Path:
+        """Model packages fetched from the registry, one folder a version."""
+        return self.root / "models"
+
+    @property
     def decisions_url(self) -> str:
         """SQLAlchemy URL of the decision records: `DECISIONS_URL`, else SQLite in this workspace."""
         return os.environ.get("DECISIONS_URL", f"sqlite:///{self.root / 'decisions.db'}")

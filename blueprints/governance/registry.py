@@ -184,6 +184,17 @@ class Registry:
             )
         return package
 
+    def champion(self, name: str) -> ModelPackage:
+        """The package of the champion, fetched into the workspace and verified.
+
+        Raises:
+            RegistryError: There is no champion.
+        """
+        model = self.by_alias(name, CHAMPION)
+        if model is None:
+            raise RegistryError(f"no champion of {name!r} in {self._uri}; make one with: blueprints run {name}")
+        return self.fetch(model, self._workspace.models / name / model.package_version)
+
     def promote(self, model: RegisteredModel, *, by: str, reason: str) -> Promotion | None:
         """Makes a version the champion and writes the promotion log.
 

@@ -1,0 +1,82 @@
+# Everything that a person types. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+RUN := .venv/bin/
+BLUEPRINT ?= credit-risk
+
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+export PATH := $(CURDIR)/.uv/bin:$(PATH)
+
+.PHONY: help install demo test test-alibi lint format types check components component compile lock lock-upgrade alibi clean distclean
+
+help:  ## List every target
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/.installed  ## Make the environment (.venv) from the lock, with a uv of its own
+
+demo: install  ## Train, register, serve and explain credit decisions on this machine (KEEP=1 leaves the service running)
+	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(KEEP),--keep)
+
+test: install  ## Run the whole test suite
+	@$(RUN)pytest
+
+lint: install  ## Check style
+	@$(RUN)ruff check .
+	@$(RUN)ruff format --check .
+
+format: install  ## Format the code
+	@$(RUN)ruff check --fix .
+	@$(RUN)ruff format .
+
+types: install  ## Check types
+	@$(RUN)mypy
+
+check: lint types components compile  ## Everything that needs no test run
+
+components: install  ## Check that components are complete and their READMEs true
+	@$(RUN)python -m components.authoring check
+
+component: install  ## Start a new component: make component CATEGORY=data NAME=my_component
+	@$(RUN)python -m components.authoring new $(CATEGORY) $(NAME)
+
+compile: install  ## Compile every pipeline to YAML in build/pipelines
+	@$(RUN)blueprints compile --output build/pipelines
+
+lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that still fit
+	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra cluster --extra dev -o locks/dev.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra serving -c locks/dev.txt -o locks/serving.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines -c locks/dev.txt -o locks/jobs.txt
+
+lock-upgrade:  ## Write the locks with the newest versions that fit
+	@$(MAKE) lock LOCK_UPGRADE=--upgrade
+
+clean:  ## Delete what runs made: data, models, registry, services (stops nothing)
+	rm -rf .blueprints build
+
+distclean: clean  ## Delete the environments too
+	rm -rf .venv .venv-alibi .uv
+
+LOCK_FLAGS = -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	--python-version 3.11 pyproject.toml $(LOCK_UPGRADE)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	  || { echo "Python 3.11 or 3.12 is needed: install it, or name one with PYTHON=/path/to/python"; exit 1; }
+	@echo "Getting uv $(UV_VERSION)"
+	@rm -rf .uv && $(PYTHON) -m venv .uv || { echo "Cannot make a virtual environment: on Debian, apt-get install python3.11-venv"; rm -rf .uv; exit 1; }
+	@.uv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION) || { rm -rf .uv; exit 1; }
+
+# The stamp is written last, so an interrupted installation starts again.
+.venv/.installed: locks/dev.txt pyproject.toml | $(UV)
+	@echo "Installing the environment from locks/dev.txt (about 1.4 GB on a first run)"
+	@[ -x .venv/bin/python ] || $(UV) venv -q --python $(PYTHON) .venv
+	@$(UV) pip sync -q --compile-bytecode --require-hashes locks/dev.txt
+	@$(UV) pip install -q --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The `blueprints` command: reads arguments, calls the house, prints."""

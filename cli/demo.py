@@ -1,0 +1,155 @@
+"""`blueprints demo`: the whole loop on one machine, from raw data to an explained, recorded decision."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from blueprints.workspace import Workspace
+from cli.output import console, escape, fail, known_errors
+from cli.serve import LOCAL_OVERLAY
+
+if TYPE_CHECKING:
+    from blueprints.credit_risk.evaluation import Evaluation
+    from blueprints.model_package import ModelPackage
+    from pipelines.local_run import LocalRun
+
+MODEL = "credit-risk"
+
+
+def demo(
+    blueprint: Annotated[str, typer.Argument(help="Name of the blueprint.")] = MODEL,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.")] = False,
+    port: Annotated[int, typer.Option(help="First of the service's ports; 0 takes free ones.", min=0)] = 8080,
+) -> None:
+    """Train, register, serve and explain: the whole loop, here."""
+    if blueprint != MODEL:
+        raise fail(f"no demo of {blueprint!r}; there is {MODEL}", code=2)
+    begun = time.monotonic()
+    from cli.progress import run_with_progress
+    from localcluster import background
+    from pipelines import load
+
+    console.rule("[bold]Credit risk: from applications to an explained decision")
+    console.print("[bold]1  Train, evaluate, audit and register[/] (the pipeline that Kubeflow runs, on this machine)")
+    run = run_with_progress(load(blueprint), {}, use_cache=True)
+    console.print("[bold]2  Serve the champion[/] (the manifests that ship, as processes on this machine)")
+    with known_errors():
+        from blueprints.governance.registry import Registry
+
+        package = Registry().champion(MODEL)
+        with console.status("Starting transformer, predictor and explainer"):
+            # A service of an earlier demo may hold another model.
+            background.stop(blueprint)
+            started = time.monotonic()
+            state = background.start(blueprint, LOCAL_OVERLAY, model_dir=package.folder, port=port)
+        console.print(f"  ready after {time.monotonic() - started:.1f} s")
+    try:
+        console.print("[bold]3  Decide and explain[/]")
+        application = borderline_application(package)
+        body = Workspace.current().root / "application.json"
+        body.write_text(json.dumps(application, indent=2) + "\n")
+        decision = _post(f"{state.urls['transformer']}/predict", application)
+        answer = _post(f"{state.urls['explainer']}/v1/models/{MODEL}:explain", {"instances": [application]})
+        _summary(run, package, decision, answer["explanations"][0], state.urls, body, keep=keep)
+    finally:
+        if not keep:
+            background.stop(blueprint)
+    console.print(f"[dim]{time.monotonic() - begun:.0f} s in all.[/]")
+
+
+def borderline_application(package: ModelPackage) -> dict[str, Any]:
+    """The declined application of the reference sample whose probability is nearest to twice the threshold."""
+    import math
+
+    from blueprints.credit_risk.packaging import OUTPUT
+    from blueprints.credit_risk.scorer import POLICY, Policy
+
+    threshold = package.document(POLICY, Policy).threshold
+    rows = [row for row in package.reference().to_pylist() if row[OUTPUT.name] >= threshold]
+    row = min(rows, key=lambda row: abs(row[OUTPUT.name] - 2 * threshold))
+    row.pop(OUTPUT.name)
+    missing = {name: None for name, value in row.items() if isinstance(value, float) and math.isnan(value)}
+    return {**row, **missing}
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    import httpx
+
+    try:
+        response = httpx.post(url, json=body, timeout=10)
+    except httpx.HTTPError as error:
+        raise fail(f"{url} does not answer: {error}; see blueprints serve {MODEL} --status") from error
+    if response.status_code != httpx.codes.OK:
+        raise fail(f"{url} answered {response.status_code}: {response.text[:500]}")
+    return response.json()
+
+
+def _summary(
+    run: LocalRun,
+    package: ModelPackage,
+    decision: dict[str, Any],
+    explanation: dict[str, Any],
+    urls: dict[str, str],
+    body: Path,
+    *,
+    keep: bool,
+) -> None:
+    from blueprints.credit_risk.evaluation import Evaluation
+
+    evaluation = Evaluation.model_validate_json(Path(run.outputs["evaluation"].path).read_text())
+    console.print()
+    console.print(_metrics(evaluation))
+    verdict = "promoted" if run.outputs["promote"] else "not promoted"
+    console.print(f"  Gate: {verdict}: {escape(run.outputs['reason'])}")
+    console.print(f"  Champion: model package [bold]{package.version}[/]")
+    colour = "red" if decision["decision"] == "decline" else "green"
+    reasons = "\n".join(f"  • {escape(reason['text'])}" for reason in explanation["reasons"])
+    console.print(
+        Panel(
+            f"[bold {colour}]{decision['decision'].upper()}[/]  probability of default "
+            f"[bold]{decision['probability_of_default']:.1%}[/], declined from {decision['threshold']:.1%}\n{reasons}\n"
+            f"[dim]decision {decision['decision_id']}, model {decision['model_version']}; "
+            f"blueprints lineage {decision['decision_id']} prints the way back[/]",
+            title="One decision with its reasons",
+            title_align="left",
+        )
+    )
+    console.print("[bold]Reports[/]")
+    for name, page in run.reports.items():
+        console.print(f"  {name.removesuffix('_report'):<12} {page.as_uri()}")
+    running = "" if keep else " [dim](stopped again; KEEP=1 make demo leaves them running)[/]"
+    console.print(f"[bold]Endpoints[/]{running}")
+    console.print(f"  documentation {urls['transformer']}/docs")
+    console.print(f"  decide        curl -s -H 'content-type: application/json' -d @{_short(body)} {urls['transformer']}/predict")
+    instances = body.with_name("instances.json")
+    instances.write_text(json.dumps({"instances": [json.loads(body.read_text())]}, indent=2) + "\n")
+    console.print(
+        f"  explain       curl -s -H 'content-type: application/json' -d @{_short(instances)} "
+        f"{urls['explainer']}/v1/models/{MODEL}:explain"
+    )
+    if keep:
+        console.print(f"  stop          .venv/bin/blueprints serve {MODEL} --stop")
+
+
+def _metrics(evaluation: Evaluation) -> Table:
+    table = Table("held-out applications", "ROC-AUC", "PR-AUC", "KS", box=None, header_style="bold", padding=(0, 2))
+    table.add_row(
+        "[bold]calibrated XGBoost[/]",
+        f"[bold]{evaluation.model.roc_auc}[/]",
+        str(evaluation.model.pr_auc),
+        f"{evaluation.model.ks:.3f}",
+    )
+    for name, ranking in evaluation.baselines.items():
+        table.add_row(name, str(ranking.roc_auc), str(ranking.pr_auc), f"{ranking.ks:.3f}")
+    return table
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

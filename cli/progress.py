@@ -1,0 +1,43 @@
+"""Progress of a pipeline run on the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from blueprints.workspace import Workspace
+from cli.output import console, escape, known_errors
+from pipelines.local_run import Event, LocalRun, run_locally
+
+
+def run_with_progress(pipeline: Any, arguments: dict[str, Any], *, use_cache: bool, quiet: bool = False) -> LocalRun:
+    """Runs a pipeline here and shows each step as it goes; `quiet` shows nothing."""
+    total = len(pipeline.pipeline_spec.root.dag.tasks)
+    progress = Progress(
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("[dim]{task.fields[words]}[/]"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=quiet,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with known_errors(), progress:
+        steps: dict[str, Any] = {}
+
+        def show(event: Event) -> None:
+            if event.kind in ("started", "cached"):
+                label = f"{len(steps) + 1:>2}/{total} {event.step}"
+                steps[event.step] = progress.add_task(escape(label), total=None, words="")
+            if event.kind == "progress":
+                progress.update(
+                    steps[event.step], total=event.total, completed=event.done, words=escape(event.words)
+                )
+            elif event.kind in ("finished", "cached"):
+                words = {"words": "unchanged, taken from an earlier run"} if event.kind == "cached" else {}
+                progress.update(steps[event.step], total=1, completed=1, **words)
+
+        return run_locally(pipeline, arguments, Workspace.current().runs, use_cache=use_cache, on_event=show)

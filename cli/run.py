@@ -1,0 +1,160 @@
+"""`blueprints run`, `compile` and `submit`: one pipeline, here or on Kubeflow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blueprints.workspace import Workspace
+from cli.output import Json, console, escape, fail, known_errors, print_json
+
+if TYPE_CHECKING:
+    from pipelines.local_run import LocalRun
+
+Blueprint = Annotated[str, typer.Argument(help="Name of the blueprint, such as credit-risk.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated.")
+]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Dataset: taiwan, car_loan, german, or a new name.")]
+DataFile = Annotated[str | None, typer.Option("--data", help="Your own CSV or Parquet file, path or URI.")]
+SchemaFile = Annotated[
+    Path | None, typer.Option("--schema", exists=True, dir_okay=False, help="YAML file that describes --data.")
+]
+
+
+def run(
+    blueprint: Blueprint,
+    dataset: DatasetName = None,
+    data: DataFile = None,
+    schema: SchemaFile = None,
+    settings: Settings = [],  # noqa: B006 - Typer copies it
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, whatever ran before.")] = False,
+    json: Json = False,
+) -> None:
+    """Run a blueprint's pipeline on this machine."""
+    from cli.progress import run_with_progress
+
+    with known_errors():
+        pipeline, arguments = _pipeline(blueprint, dataset, data, schema, settings)
+        finished = run_with_progress(pipeline, arguments, use_cache=not no_cache and data is None, quiet=json)
+    if json:
+        print_json(_summary(finished))
+        return
+    for name, value in _summary(finished).items():
+        if not isinstance(value, dict):
+            console.print(f"  {name:<8} {escape(str(value))}")
+    for name, page in finished.reports.items():
+        console.print(f"  {name.replace('_', ' '):<20} {page}")
+
+
+def compile_pipelines(
+    blueprint: Annotated[str | None, typer.Argument(help="Name of the blueprint; all of them if left out.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the YAML files.")] = Path("build/pipelines"),
+) -> None:
+    """Compile pipelines to the YAML that Kubeflow runs."""
+    from kfp.compiler import Compiler
+
+    from pipelines import PIPELINES, load
+
+    output.mkdir(parents=True, exist_ok=True)
+    for name in [blueprint] if blueprint else PIPELINES:
+        with _unknown_blueprint():
+            pipeline = load(name)
+        target = output / f"{name}.yaml"
+        Compiler().compile(pipeline, str(target))
+        console.print(f"{name}: {target}")
+
+
+def submit(
+    blueprint: Blueprint,
+    host: Annotated[str, typer.Option(help="URL of the Kubeflow Pipelines API.", envvar="KFP_HOST")],
+    dataset: DatasetName = None,
+    data: DataFile = None,
+    schema: SchemaFile = None,
+    settings: Settings = [],  # noqa: B006 - Typer copies it
+    experiment: Annotated[str, typer.Option(help="Experiment of the run.")] = "blueprints",
+    json: Json = False,
+) -> None:
+    """Submit a blueprint's pipeline to Kubeflow, unchanged."""
+    import kfp
+
+    with known_errors():
+        pipeline, arguments = _pipeline(blueprint, dataset, data, schema, settings)
+    try:
+        submitted = kfp.Client(host=host).create_run_from_pipeline_func(
+            pipeline, arguments=arguments, experiment_name=experiment, enable_caching=data is None
+        )
+    except Exception as error:
+        raise fail(f"{host} did not take the run: {error}. Is this the URL of the Kubeflow Pipelines API?") from error
+    url = f"{host.rstrip('/')}/#/runs/details/{submitted.run_id}"
+    if json:
+        print_json({"run_id": submitted.run_id, "url": url})
+    else:
+        console.print(f"Submitted: {url}")
+
+
+def _pipeline(
+    blueprint: str, dataset: str | None, data: str | None, schema: Path | None, settings: list[str]
+) -> tuple[Any, dict[str, Any]]:
+    from pipelines import load
+
+    if (data is None) != (schema is None):
+        raise fail("--data and --schema go together: the schema says what the data holds", code=2)
+    with _unknown_blueprint():
+        pipeline = load(blueprint)
+    chosen = dict(_setting(text) for text in settings)
+    if dataset is not None:
+        chosen["dataset"] = dataset
+        # A model of other columns is another model; it must not stand against this one's champion.
+        if dataset != "taiwan":
+            chosen.setdefault("registered_model", f"{blueprint}-{dataset.replace('_', '-')}")
+    if data is not None and schema is not None:
+        chosen["data_uri"] = data if "://" in data else str(Path(data).resolve())
+        chosen["schema_yaml"] = schema.read_text(encoding="utf-8")
+    return pipeline, _typed(pipeline, chosen)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise fail(f"--set {text}: write it as NAME=VALUE", code=2)
+    return name.strip(), value
+
+
+def _typed(pipeline: Any, chosen: dict[str, str]) -> dict[str, Any]:
+    """Parameters with the types that the pipeline declares."""
+    inputs = pipeline.component_spec.inputs
+    typed: dict[str, Any] = {}
+    for name, text in chosen.items():
+        if name not in inputs:
+            raise fail(f"--set {name}: no such parameter; there are: {', '.join(inputs)}", code=2)
+        kind = inputs[name].type
+        try:
+            convert = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "Integer": int, "Float": float}.get(kind, str)
+            typed[name] = convert(text)
+        except ValueError as error:
+            raise fail(f"--set {name}={text}: must be {kind.lower()}", code=2) from error
+    return typed
+
+
+def _summary(finished: LocalRun) -> dict[str, Any]:
+    return {
+        "version": finished.outputs["version"],
+        "package": finished.outputs["package"].metadata["package_version"],
+        "promoted": finished.outputs["promote"],
+        "reason": finished.outputs["reason"],
+        "metrics": finished.outputs["metrics"].metadata,
+        "reports": {name: str(path) for name, path in finished.reports.items()},
+        "folder": str(finished.folder),
+    }
+
+
+class _unknown_blueprint:  # noqa: N801 - reads as a statement
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, ValueError):
+            raise fail(str(error), code=2) from error
