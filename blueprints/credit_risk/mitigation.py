@@ -45,9 +45,13 @@ def mitigate(
         constraint: Which gaps.
         difference_bound: Gap that the constraint allows during training, 0 to 1.
         iterations: Iterations of the exponentiated gradient.
+
+    Raises:
+        ValueError: `protected` is no protected column.
     """
     from fairlearn.reductions import DemographicParity, EqualizedOdds, ErrorRate, ExponentiatedGradient
 
+    check_protected(protected, schema)
     parameters = dict(model.report.parameters)
     rounds = parameters.pop("rounds")
     features, target = encode_frame(training, model.columns), training[schema.target].to_numpy()
@@ -93,6 +97,17 @@ def mitigate(
             rows=model.report.rows,
         ),
     )
+
+
+def check_protected(name: str, schema: TableSchema) -> None:
+    """Refuses a column that a mitigation cannot look at.
+
+    Raises:
+        ValueError: The schema does not list it as protected.
+    """
+    if name not in schema.protected:
+        known = ", ".join(schema.protected) or "none"
+        raise ValueError(f"mitigation: {name!r} is no protected column of this dataset; there are: {known}")
 
 
 def _multipliers(gradient: Any) -> pd.Series:

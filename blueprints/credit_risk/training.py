@@ -136,7 +136,13 @@ def train(
         schema: Columns and their roles.
         config: Settings.
         progress: Called with (done, total, words) after each trial.
+
+    Raises:
+        ValueError: All rows of a part have the same outcome, so nothing can be learned from it.
     """
+    for part, rows in (("training", training), ("validation", validation)):
+        if rows[schema.target].nunique() < 2:
+            raise ValueError(f"every {part} row has the same outcome; give more rows or another split")
     columns = schema.features(with_protected=config.with_protected)
     features, target = encode_frame(training, columns), training[schema.target].to_numpy()
     folds = list(_folds(target, config, chronological=schema.time is not None))
@@ -238,7 +244,7 @@ def choose_threshold(
     """The threshold with the least cost (Elkan, 2001); applicants at or above it are declined.
 
     Args:
-        probabilities: Calibrated, shape (n,).
+        probabilities: Calibrated, below 1, shape (n,).
         target: Outcomes, shape (n,).
         cost_false_negative: Cost of accepting an applicant who defaults.
         cost_false_positive: Cost of declining an applicant who would have paid.
@@ -256,7 +262,10 @@ def choose_threshold(
         return 1.0
     if best == len(sorted_probabilities):
         return 0.0
-    return float((sorted_probabilities[best - 1] + sorted_probabilities[best]) / 2)
+    declined, accepted = sorted_probabilities[best - 1], sorted_probabilities[best]
+    # Between neighbouring floats the mean may round to the lower one, which would be declined, too.
+    middle = (declined + accepted) / 2
+    return float(middle if middle > accepted else declined)
 
 
 def _search(

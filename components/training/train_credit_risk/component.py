@@ -36,7 +36,7 @@ def train_credit_risk(
 
     from pydantic import TypeAdapter
 
-    from blueprints.credit_risk.mitigation import Constraint, mitigate
+    from blueprints.credit_risk.mitigation import Constraint, check_protected, mitigate
     from blueprints.credit_risk.training import TrainingConfig
     from blueprints.credit_risk.training import train as fit
     from blueprints.datasets import read_snapshot
@@ -46,17 +46,21 @@ def train_credit_risk(
     config = TrainingConfig(
         trials=trials, cost_false_negative=cost_false_negative, cost_false_positive=cost_false_positive, seed=seed
     )
+    constraint = TypeAdapter(Constraint | None).validate_python(None if mitigation == "none" else mitigation)
+    protected = mitigation_column or next(iter(fitting.schema.protected), "")
+    if constraint is not None:
+        check_protected(protected, fitting.schema)
     trained = fit(fitting.frame, choosing.frame, fitting.schema, config, progress=report_progress)
     metrics.log_metric("best_cross_validated_roc_auc", max(trained.report.trials))
-    if mitigation != "none":
+    if constraint is not None:
         trained.save(Path(model.path) / "unmitigated")
         trained = mitigate(
             trained,
             fitting.frame,
             choosing.frame,
             fitting.schema,
-            protected=mitigation_column or fitting.schema.protected[0],
-            constraint=TypeAdapter(Constraint).validate_python(mitigation),
+            protected=protected,
+            constraint=constraint,
         )
     trained.save(Path(model.path))
     metrics.log_metric("rounds", trained.report.parameters["rounds"])
