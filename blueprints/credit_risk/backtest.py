@@ -100,7 +100,12 @@ def backtest(
         periods: Number of origins.
         seed: Seed of the hold-outs.
         progress: Called with (done, total, words) after each period.
+
+    Raises:
+        ValueError: The rows cannot be cut into periods with a past.
     """
+    if schema.time is None and not 2 <= periods <= len(frame):
+        raise ValueError(f"rows without a time are cut into 2 to {len(frame)} hold-outs, not {periods}")
     features, target = encode_frame(frame, model.columns), frame[schema.target].to_numpy()
     if schema.time is not None:
         time = frame[schema.time].dt.tz_convert(None).to_numpy()
@@ -108,6 +113,8 @@ def backtest(
     else:
         time = None
         method, origins = "repeated hold-out", list(_hold_outs(len(target), periods, seed))
+    if not origins:
+        raise ValueError(f"{schema.time}: too few distinct times for a past and a period; give rows of a longer span")
     parameters = dict(model.report.parameters)
     full_rounds = parameters.pop("rounds")
     rows = []

@@ -145,18 +145,18 @@ def git_state() -> tuple[str, bool]:
     """
     if built_from := os.environ.get("GIT_COMMIT"):
         return built_from, False
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
+
+    def git(*arguments: str) -> str:
+        # In this file's folder: the current one may lie in another repository.
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
         )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return "", False
-    return commit.stdout.strip(), bool(status.stdout.strip())
 
 
 def _versions() -> dict[str, str]:
