@@ -26,7 +26,7 @@ table { border-collapse: collapse; margin: .5rem 0 1rem; font-variant-numeric: t
 .scroll { overflow-x: auto; } th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); }
 th { text-align: left; color: var(--soft); font-weight: 600; } td.n, th.n { text-align: right; }
 figure { margin: .8rem 0; padding: .4rem; border-radius: .5rem; display: inline-block; }
-figure svg { max-width: 100%; height: auto; } figcaption { color: var(--soft); font-size: .88rem; padding: 0 .4rem; }
+figure svg { max-width: 100%; height: auto; } figcaption { color: #5b6673; font-size: .88rem; padding: 0 .4rem; }
 .good { color: var(--good); } .bad { color: var(--bad); } code { background: var(--back); padding: .1em .35em; }
 """
 
@@ -88,9 +88,8 @@ class Report:
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
             figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
         drawing = buffer.getvalue()
-        self._body.append(
-            f"<figure>{drawing[drawing.index('<svg') :]}<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+        words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+        self._body.append(f"<figure>{drawing[drawing.index('<svg') :]}{words}</figure>")
         return self
 
     def html(self) -> str:

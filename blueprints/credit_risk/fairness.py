@@ -60,8 +60,8 @@ class ColumnFairness(BaseModel):
     Attributes:
         column: Its name.
         label: Its name in plain words.
-        groups: All groups, largest first.
-        demographic_parity_difference: Largest gap in selection rates between judged groups.
+        groups: All groups: bands of a number in order, categories largest first.
+        demographic_parity_difference: Largest gap in selection rates between judged groups; 0 without two of them.
         equalized_odds_difference: The larger of the gaps in true- and false-positive rates.
         violations: What breaks the gate, in words; empty if it passes.
     """
@@ -72,6 +72,11 @@ class ColumnFairness(BaseModel):
     demographic_parity_difference: float
     equalized_odds_difference: float
     violations: list[str]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether at least two groups have rows enough to be judged."""
+        return sum(group.judged for group in self.groups) > 1
 
 
 class FairnessAudit(BaseModel):
@@ -113,9 +118,7 @@ def audit(
     """
     target = frame[schema.target].to_numpy()
     columns = [
-        _audit_column(
-            schema.column(name), groups(frame[name], schema.column(name)), target, probabilities, threshold, gate
-        )
+        _audit_column(frame[name], schema.column(name), target, probabilities, threshold, gate)
         for name in schema.protected
     ]
     return FairnessAudit(gate=gate, columns=columns)
@@ -137,7 +140,7 @@ def enforce(result: FairnessAudit) -> None:
 
 
 def groups(values: pd.Series, column: Column, *, bands: int = 4) -> NDArray[np.str_]:
-    """Group label of each row: the category, or one of equally filled bands of a number.
+    """Group label of each row: the category, or one of equally filled bands of a number; missing values are a group.
 
     Args:
         values: Values of a protected column, shape (n,).
@@ -147,25 +150,19 @@ def groups(values: pd.Series, column: Column, *, bands: int = 4) -> NDArray[np.s
     if column.kind == "category":
         return values.astype(object).where(values.notna(), "missing").to_numpy(dtype=np.str_)
     numbers = values.to_numpy(dtype=np.float64)
-    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, bands + 1)))
-    if len(edges) < 2:
-        return np.full(len(numbers), f"{edges[0]:g}" if len(edges) else "missing")
-    # The last band is closed on the right.
-    inner = edges[1:-1]
-    whole = column.kind == "integer"
-    labels = [
-        f"{low:g} to {high - 1:g}" if whole and index < len(edges) - 2 else f"{low:g} to {high:g}"
-        for index, (low, high) in enumerate(
-            zip(np.ceil(edges[:-1]) if whole else edges[:-1], np.ceil(edges[1:]) if whole else edges[1:], strict=True)
-        )
-    ]
-    labelled = np.array(labels)[np.searchsorted(inner, np.nan_to_num(numbers, nan=edges[0]), side="right")]
-    return np.where(np.isnan(numbers), "missing", labelled)
+    known = np.sort(numbers[~np.isnan(numbers)])
+    # A band starts at a value that occurs and is named by the values that it holds.
+    starts = np.unique(np.quantile(known, np.linspace(0, 1, bands + 1)[:-1], method="higher")) if len(known) else known
+    labels = ["missing"]
+    for low, end in zip(starts, [*np.searchsorted(known, starts[1:]), len(known)], strict=True):
+        high = known[end - 1]
+        labels.append(f"{low:.10g}" if low == high else f"{low:.10g} to {high:.10g}")
+    return np.array(labels)[np.where(np.isnan(numbers), 0, np.searchsorted(starts, numbers, side="right"))]
 
 
 def _audit_column(
+    values: pd.Series,
     column: Column,
-    membership: NDArray[np.str_],
     target: NDArray[np.integer],
     probabilities: NDArray[np.floating],
     threshold: float,
@@ -173,6 +170,7 @@ def _audit_column(
 ) -> ColumnFairness:
     from fairlearn.metrics import MetricFrame, count, false_positive_rate, selection_rate, true_positive_rate
 
+    membership = groups(values, column)
     declined = (probabilities >= threshold).astype(int)
     frame = MetricFrame(
         metrics={
@@ -201,7 +199,11 @@ def _audit_column(
                 judged=int(figures["rows"]) >= gate.group_rows,
             )
         )
-    rows.sort(key=lambda row: -row.rows)
+    if column.kind == "category":
+        rows.sort(key=lambda row: -row.rows)
+    else:
+        starts = values.groupby(membership).min().fillna(np.inf)
+        rows.sort(key=lambda row: float(starts[row.group]))
     judged = [row for row in rows if row.judged]
     parity = _gap([row.selection_rate for row in judged])
     odds = max(_gap([row.true_positive_rate for row in judged]), _gap([row.false_positive_rate for row in judged]))

@@ -55,7 +55,12 @@ def calibration(
     for name, outcome, colour in (("paid", 0, _BLUE), ("defaulted", 1, _RED)):
         spread.hist(after[target == outcome], bins=bins, density=True, alpha=0.55, color=colour, label=name)
     spread.axvline(threshold, color="black", lw=1, ls="--")
-    spread.annotate(f" threshold {threshold:.3f}", (threshold, spread.get_ylim()[1] * 0.92), fontsize=8)
+    spread.margins(y=0.15)
+    right = threshold < 0.7
+    spread.annotate(
+        f"threshold {threshold:.3f}", (threshold, 0.99), xycoords=("data", "axes fraction"), fontsize=8, va="top",
+        xytext=(5 if right else -5, 0), textcoords="offset points", ha="left" if right else "right",
+    )  # fmt: skip
     spread.legend(frameon=False, fontsize=8, loc="center right")
     _label(spread, "Scores by outcome", "probability of default", "density")
     return figure
@@ -88,7 +93,9 @@ def backtest(result: Backtest) -> Figure:
     figure, (ranking, stability) = _axes(2)
     positions = np.arange(len(result.periods))
     names = [period.period for period in result.periods]
-    ranking.plot(positions, [period.roc_auc for period in result.periods], marker="o", color=_BLUE)
+    # Hold-outs do not follow one another.
+    line = "-" if result.periods[0].train_end else ""
+    ranking.plot(positions, [period.roc_auc for period in result.periods], marker="o", ls=line, color=_BLUE)
     _label(ranking, f"Ranking ({result.method})", "period", "ROC-AUC")
     stability.bar(positions, [period.stability_index for period in result.periods], color=_ORANGE, width=0.6)
     for level, words in ((0.1, "0.1: watch"), (0.25, "0.25: shifted")):
@@ -117,8 +124,8 @@ def fairness(column: ColumnFairness) -> Figure:
         for bar, group in zip(bars, column.groups, strict=True):
             bar.set_alpha(1.0 if group.judged else 0.35)
     axes.set_xticks(positions, [f"{group.group}\n(n = {group.rows:,})" for group in column.groups])
-    axes.set_ylim(0, 1.05)
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     _label(axes, f"Decisions by {column.label}", "", "share of the group")
     return figure
 
@@ -140,6 +147,9 @@ def importance(names: Sequence[str], contributions: NDArray[np.floating], values
     axes = figure.axes[0]
     axes.set_xlabel("contribution to the log-odds of default", fontsize=9)
     axes.tick_params(labelsize=9)
+    scale = figure.axes[-1]
+    scale.set_ylabel("value of the feature", fontsize=9)
+    scale.tick_params(labelsize=8)
     plt.close(figure)
     return figure
 
@@ -151,6 +161,7 @@ def _axes(count: int, *, width: float | None = None) -> tuple[Figure, tuple[Axes
     axes = tuple(figure.subplots(1, count, squeeze=False)[0])
     for one in axes:
         one.grid(visible=True, lw=0.4, alpha=0.5)
+        one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
     return figure, axes
 

@@ -61,7 +61,7 @@ def evaluation_report(
         .heading("Calibration")
         .text(
             "scale_pos_weight balances the classes for the ranking and distorts the probabilities; "
-            f"calibration ({policy.calibration.method} scaling on validation rows) mends them."
+            f"calibration ({policy.calibration.method.capitalize()} scaling on validation rows) mends them."
         )
         .table(
             ("", "before", "after"),
@@ -98,16 +98,30 @@ def evaluation_report(
 
 def backtest_report(result: Backtest) -> str:
     """The backtest as a page: one row a period."""
+    timed = any(period.train_end for period in result.periods)
     return (
-        Report("Backtest", f"{result.method}, {len(result.periods)} periods; the model is refitted before each.")
+        Report(
+            "Backtest",
+            f"{result.method.capitalize()}, {len(result.periods)} periods; the model is refitted before each."
+            + ("" if timed else " Rows have no time, so this shows the spread of the figures, not their course."),
+        )
         .figure(plots.backtest(result))
         .table(
-            ("period", "train rows", "last training row", "test rows", "defaults", "ROC-AUC", "KS", "stability index"),
+            (
+                "period",
+                "train rows",
+                *(("last training row",) if timed else ()),
+                "test rows",
+                "defaults",
+                "ROC-AUC",
+                "KS",
+                "stability index",
+            ),
             [
                 (
                     period.period,
                     period.train_rows,
-                    period.train_end or "–",
+                    *((period.train_end.replace("T", " "),) if timed else ()),
                     period.test_rows,
                     period.positives,
                     period.roc_auc,
@@ -137,7 +151,12 @@ def fairness_report(
         return report.text("This dataset describes no protected group, so nothing can be audited.").html()
     for violation in audit.violations:
         report.verdict(violation, good=False)
-    if audit.passed:
+    if not any(column.comparable for column in audit.columns):
+        report.text(
+            f"No column has two groups of at least {audit.gate.group_rows:,} rows: the figures below prove nothing, "
+            "and the gate lets them pass."
+        )
+    elif audit.passed:
         report.verdict(
             f"Every demographic-parity difference is at most {audit.gate.demographic_parity_difference:g} and every "
             f"equalized-odds difference at most {audit.gate.equalized_odds_difference:g}.",
@@ -180,6 +199,8 @@ def fairness_report(
         report.text(
             f"Demographic-parity difference {column.demographic_parity_difference:.4f}, "
             f"equalized-odds difference {column.equalized_odds_difference:.4f}."
+            if column.comparable
+            else f"Fewer than two groups have {audit.gate.group_rows:,} rows, so no difference is judged."
         )
     return report.html()
 
@@ -191,11 +212,12 @@ def explanation_report(explanation: GlobalExplanation) -> str:
         .figure(plots.importance(explanation.labels, explanation.contributions, explanation.values))
         .text(
             "Each dot is an application: to the right the feature raised the risk, to the left it lowered it; "
-            "red is a high value of the feature, blue a low one."
+            "red is a high value of the feature, blue a low one (of a category: late or early in its list), "
+            "grey a missing one."
         )
         .table(
-            ("feature", "mean |contribution|, log-odds", "share"),
-            [(row.label, row.mean_contribution, f"{row.share:.1%}") for row in explanation.ranking],
+            ("feature", "mean |contribution|, log-odds", "share of all"),
+            [(row.label, row.mean_contribution, row.share) for row in explanation.ranking],
         )
         .html()
     )
