@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from blueprints.workspace import Workspace
 from cli.output import Json, console, known_errors, print_json
@@ -23,14 +23,14 @@ def list_datasets(json: Json = False) -> None:
 
     named = [datasets.get(name) for name in datasets.names()]
     if json:
-        print_json([{"name": one.name, "version": one.version, "licence": one.licence, "source": one.source} for one in named])
+        print_json(
+            [{"name": one.name, "version": one.version, "licence": one.licence, "source": one.source} for one in named]
+        )
         return
     table = Table("name", "version", "time column", "protected", "licence", "source", box=None, header_style="bold")
     for one in named:
         schema = one.schema
-        table.add_row(
-            one.name, one.version, schema.time or "", ", ".join(schema.protected), one.licence, one.source
-        )
+        table.add_row(one.name, one.version, schema.time or "", ", ".join(schema.protected), one.licence, one.source)
     console.print(table)
 
 
@@ -47,14 +47,20 @@ def snapshot(
     with (
         known_errors(),
         Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=console, transient=True, disable=json
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=console,
+            transient=True,
+            disable=json,
         ) as bars,
     ):
-        tasks: dict[str, typer.models.Any] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(what: str, done: int, total: int | None) -> None:
-            task = tasks.setdefault(what, bars.add_task(what, total=total)) if what not in tasks else tasks[what]
-            bars.update(task, completed=done, total=total)
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
 
         info = datasets.write_snapshot(datasets.get(name), target, progress=show)
     if json:

@@ -52,7 +52,7 @@ def demo(
         console.print(f"  ready after {time.monotonic() - started:.1f} s")
     try:
         console.print("[bold]3  Decide and explain[/]")
-        application = borderline_application(package)
+        application = declined_application(package)
         body = Workspace.current().root / "application.json"
         body.write_text(json.dumps(application, indent=2) + "\n")
         decision = _post(f"{state.urls['transformer']}/predict", application)
@@ -64,17 +64,17 @@ def demo(
     console.print(f"[dim]{time.monotonic() - begun:.0f} s in all.[/]")
 
 
-def borderline_application(package: ModelPackage) -> dict[str, Any]:
-    """The declined application of the reference sample whose probability is nearest to twice the threshold."""
+def declined_application(package: ModelPackage) -> dict[str, Any]:
+    """The application of the reference sample that stands in the middle of the declined ones."""
     import math
 
     from blueprints.credit_risk.packaging import OUTPUT
     from blueprints.credit_risk.scorer import POLICY, Policy
 
     threshold = package.document(POLICY, Policy).threshold
-    rows = [row for row in package.reference().to_pylist() if row[OUTPUT.name] >= threshold]
-    row = min(rows, key=lambda row: abs(row[OUTPUT.name] - 2 * threshold))
-    row.pop(OUTPUT.name)
+    declined = [row for row in package.reference().to_pylist() if row[OUTPUT.name] >= threshold]
+    row = sorted(declined, key=lambda row: row[OUTPUT.name])[len(declined) // 2]
+    del row[OUTPUT.name]
     missing = {name: None for name, value in row.items() if isinstance(value, float) and math.isnan(value)}
     return {**row, **missing}
 
@@ -123,19 +123,23 @@ def _summary(
     )
     console.print("[bold]Reports[/]")
     for name, page in run.reports.items():
-        console.print(f"  {name.removesuffix('_report'):<12} {page.as_uri()}")
+        console.print(f"  {name.removesuffix('_report'):<12} {page.as_uri()}", soft_wrap=True)
     running = "" if keep else " [dim](stopped again; KEEP=1 make demo leaves them running)[/]"
     console.print(f"[bold]Endpoints[/]{running}")
-    console.print(f"  documentation {urls['transformer']}/docs")
-    console.print(f"  decide        curl -s -H 'content-type: application/json' -d @{_short(body)} {urls['transformer']}/predict")
+    console.print(f"  documentation {urls['transformer']}/docs", soft_wrap=True)
+    console.print(
+        f"  decide        curl -s -H 'content-type: application/json' -d @{_short(body)} {urls['transformer']}/predict",
+        soft_wrap=True,
+    )
     instances = body.with_name("instances.json")
     instances.write_text(json.dumps({"instances": [json.loads(body.read_text())]}, indent=2) + "\n")
     console.print(
         f"  explain       curl -s -H 'content-type: application/json' -d @{_short(instances)} "
-        f"{urls['explainer']}/v1/models/{MODEL}:explain"
+        f"{urls['explainer']}/v1/models/{MODEL}:explain",
+        soft_wrap=True,
     )
     if keep:
-        console.print(f"  stop          .venv/bin/blueprints serve {MODEL} --stop")
+        console.print(f"  stop          .venv/bin/blueprints serve {MODEL} --stop", soft_wrap=True)
 
 
 def _metrics(evaluation: Evaluation) -> Table:

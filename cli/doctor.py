@@ -54,14 +54,29 @@ _PROGRAMS = (
 
 def doctor(json: Json = False) -> None:
     """Say what is installed, what is missing, and what each missing thing would enable."""
-    checks = [_python(), *map(_library, _LIBRARIES), *map(_program, _PROGRAMS), _alibi(), _workspace(), _port(), _kubeconfig()]
+    checks = [
+        _python(),
+        *map(_library, _LIBRARIES),
+        *map(_program, _PROGRAMS),
+        _alibi(),
+        _workspace(),
+        _port(),
+        _kubeconfig(),
+    ]
     if json:
-        print_json({"ready": all(check.found or not check.required for check in checks), "checks": [c._asdict() for c in checks]})
+        print_json(
+            {
+                "ready": all(check.found or not check.required for check in checks),
+                "checks": [c._asdict() for c in checks],
+            }
+        )
     else:
         table = Table("", "what", "found", "for", "how to get it", box=None, header_style="bold")
         for check in checks:
             mark = "[green]✓[/]" if check.found else ("[red]✗[/]" if check.required else "[yellow]–[/]")
-            table.add_row(mark, check.name, check.found or "missing", check.enables, "" if check.found else check.remedy)
+            table.add_row(
+                mark, check.name, check.found or "missing", check.enables, "" if check.found else check.remedy
+            )
         console.print(table)
         missing = [check.name for check in checks if check.required and not check.found]
         console.print(f"[red]Missing: {', '.join(missing)}[/]" if missing else "[green]Ready:[/] run `make demo`.")

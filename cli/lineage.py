@@ -87,9 +87,8 @@ def _print(
         )
         branch = tree.add(model)
     run = branch.add(f"pipeline run [bold]{escape(origin['pipeline_run'] or 'unknown')}[/], {origin['created_at']}")
-    data = run.add(
-        f"data snapshot [bold]{origin['dataset_sha256'][:12]}[/]: {escape(origin['dataset'])} {origin['dataset_version']}"
-    )
+    dataset = escape(f"{origin['dataset']} {origin['dataset_version']}")
+    data = run.add(f"data snapshot [bold]{origin['dataset_sha256'][:12]}[/]: {dataset}")
     dirty = " [yellow](with uncommitted changes)[/]" if origin["git_dirty"] else ""
     data.add(f"git commit [bold]{origin['git_commit'][:12] or 'unknown'}[/]{dirty}")
     console.print(tree)

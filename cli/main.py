@@ -24,6 +24,7 @@ def main() -> None:
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("DVC_NO_ANALYTICS", "1"),
         ("FEAST_USAGE", "False"),
+        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
     ):
         os.environ.setdefault(name, value)
 

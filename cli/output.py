@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 # The streams as they are now: a pipeline run redirects sys.stdout while the console goes on.
-console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]

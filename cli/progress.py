@@ -33,11 +33,10 @@ def run_with_progress(pipeline: Any, arguments: dict[str, Any], *, use_cache: bo
                 label = f"{len(steps) + 1:>2}/{total} {event.step}"
                 steps[event.step] = progress.add_task(escape(label), total=None, words="")
             if event.kind == "progress":
-                progress.update(
-                    steps[event.step], total=event.total, completed=event.done, words=escape(event.words)
-                )
+                progress.update(steps[event.step], total=event.total, completed=event.done, words=escape(event.words))
             elif event.kind in ("finished", "cached"):
-                words = {"words": "unchanged, taken from an earlier run"} if event.kind == "cached" else {}
-                progress.update(steps[event.step], total=1, completed=1, **words)
+                progress.update(steps[event.step], total=1, completed=1)
+                if event.kind == "cached":
+                    progress.update(steps[event.step], words="unchanged, taken from an earlier run")
 
         return run_locally(pipeline, arguments, Workspace.current().runs, use_cache=use_cache, on_event=show)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blueprints.workspace import Workspace
 from cli.output import Json, console, escape, fail, known_errors, print_json
 
 if TYPE_CHECKING:

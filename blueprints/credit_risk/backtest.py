@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel
 
 from blueprints.credit_risk.application import encode_frame
+from blueprints.credit_risk.scorer import default_threads
 from blueprints.credit_risk.training import TrainedModel, fit_booster, predict_margins
 from blueprints.schema import TableSchema
 
@@ -117,24 +119,28 @@ def backtest(
         raise ValueError(f"{schema.time}: too few distinct times for a past and a period; give rows of a longer span")
     parameters = dict(model.report.parameters)
     full_rounds = parameters.pop("rounds")
-    rows = []
-    for index, (past, period) in enumerate(origins):
+
+    def replay(origin: tuple[int, tuple[NDArray[np.intp], NDArray[np.intp]]]) -> BacktestPeriod:
+        index, (past, period) = origin
         rounds = max(20, round(full_rounds * min(1.0, len(past) / model.report.rows)))
         booster = fit_booster(features[past], target[past], model.columns, parameters, rounds)
         scores = predict_margins(booster, features[period])
-        rows.append(
-            BacktestPeriod(
-                period=str(index + 1) if time is None else str(time[period].min())[:10],
-                train_rows=len(past),
-                train_end="" if time is None else str(time[past].max())[:19],
-                test_rows=len(period),
-                positives=float(target[period].mean()),
-                stability_index=stability_index(predict_margins(booster, features[past]), scores),
-                **_ranking(scores, target[period]),
-            )
+        return BacktestPeriod(
+            period=str(index + 1) if time is None else str(time[period].min())[:10],
+            train_rows=len(past),
+            train_end="" if time is None else str(time[past].max())[:19],
+            test_rows=len(period),
+            positives=float(target[period].mean()),
+            stability_index=stability_index(predict_margins(booster, features[past]), scores),
+            **_ranking(scores, target[period]),
         )
-        if progress is not None:
-            progress(index + 1, len(origins), f"{rows[-1].period}: ROC-AUC {rows[-1].roc_auc:.4f}")
+
+    rows = []
+    with ThreadPoolExecutor(default_threads()) as threads:
+        for row in threads.map(replay, enumerate(origins)):
+            rows.append(row)
+            if progress is not None:
+                progress(len(rows), len(origins), f"{row.period}: ROC-AUC {row.roc_auc:.4f}")
     return Backtest(method=method, periods=rows)
 
 
