@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,7 +159,8 @@ class Registry:
             folder: Kept if the package is there already.
 
         Raises:
-            PackageError: What the registry holds is not the package that was registered.
+            PackageError: What the registry holds, or the folder, is no intact package.
+            RegistryError: It is another package than the one that was registered.
         """
         import shutil
         import tempfile
@@ -171,18 +172,16 @@ class Registry:
             staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             try:
                 with self._mlflow():
-                    copied = Path(mlflow.artifacts.download_artifacts(artifact_uri=model.source, dst_path=str(staging)))
-                open_package(copied)
+                    copied = Path(
+                        mlflow.artifacts.download_artifacts(
+                            artifact_uri=model.source, dst_path=str(staging), tracking_uri=self._uri
+                        )
+                    )
+                _open(copied, model, f"{model.source}: refuse it and register the model again")
                 copied.replace(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        package = open_package(folder)
-        if package.version != model.package_version:
-            raise RegistryError(
-                f"{folder}: holds package {package.version}, version {model.number} of {model.name!r} is "
-                f"{model.package_version}; delete the folder and fetch again"
-            )
-        return package
+        return _open(folder, model, f"{folder}: delete the folder and fetch again")
 
     def champion(self, name: str) -> ModelPackage:
         """The package of the champion, fetched into the workspace and verified.
@@ -201,23 +200,25 @@ class Registry:
         Returns:
             The log's new line, or None if it was the champion already.
         """
-        previous = self.by_alias(model.name, CHAMPION)
-        if previous is not None and previous.number == model.number:
-            return None
-        promotion = Promotion(
-            at=datetime.now(UTC),
-            name=model.name,
-            number=model.number,
-            package_version=model.package_version,
-            previous="" if previous is None else previous.number,
-            by=by,
-            reason=reason,
-        )
-        # The log first: a crash in between leaves a line for a promotion that a retry completes, never one unlogged.
-        _append(self._workspace.promotions, promotion.model_dump_json())
-        with self._mlflow() as client:
-            client.set_registered_model_alias(model.name, CHAMPION, model.number)
-            client.set_model_version_tag(model.name, model.number, "promotion", promotion.model_dump_json())
+        # One promotion at a time, so that the log's order is the order in which the alias moved.
+        with _appending(self._workspace.promotions) as append:
+            previous = self.by_alias(model.name, CHAMPION)
+            if previous is not None and previous.number == model.number:
+                return None
+            promotion = Promotion(
+                at=datetime.now(UTC),
+                name=model.name,
+                number=model.number,
+                package_version=model.package_version,
+                previous="" if previous is None else previous.number,
+                by=by,
+                reason=reason,
+            )
+            # The log first: a crash in between leaves a line for a promotion that a retry completes, none is unlogged.
+            append(promotion.model_dump_json())
+            with self._mlflow() as client:
+                client.set_registered_model_alias(model.name, CHAMPION, model.number)
+                client.set_model_version_tag(model.name, model.number, "promotion", promotion.model_dump_json())
         return promotion
 
     def promotions(self) -> list[Promotion]:
@@ -282,7 +283,7 @@ class Registry:
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        mlflow.set_tracking_uri(self._uri)
+        # No mlflow.set_tracking_uri: it would write the environment, and so move every other workspace of this process.
         yield mlflow.MlflowClient(tracking_uri=self._uri, registry_uri=self._uri)
 
 
@@ -306,12 +307,28 @@ def _registered(version: Any) -> RegisteredModel:
     )
 
 
-def _append(path: Path, line: str) -> None:
+def _open(folder: Path, model: RegisteredModel, otherwise: str) -> ModelPackage:
+    package = open_package(folder)
+    if package.version != model.package_version:
+        raise RegistryError(
+            f"version {model.number} of {model.name!r} is package {model.package_version}, not {package.version} as in "
+            f"{otherwise}"
+        )
+    return package
+
+
+@contextmanager
+def _appending(path: Path) -> Iterator[Callable[[str], None]]:
+    """Locks a log against other processes and gives the function that writes a line to it, durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    json.loads(line)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
+
+    def append(line: str) -> None:
         os.write(descriptor, (line + "\n").encode())
         os.fsync(descriptor)
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield append
     finally:
         os.close(descriptor)
