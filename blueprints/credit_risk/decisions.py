@@ -41,33 +41,25 @@ _decisions = sa.Table(
     sa.Column("output", sa.JSON, nullable=False),
     sa.Column("explanation", sa.JSON, nullable=False),
 )
-_REFUSE_POSTGRESQL = """
-CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger AS $$
-BEGIN RAISE EXCEPTION 'decision records are append-only'; END $$ LANGUAGE plpgsql
-"""
-_APPEND_ONLY = (
-    *(
-        (
-            "sqlite",
-            (
-                f"CREATE TRIGGER %(table)s_no_{change} BEFORE {change} ON %(table)s "
-                "BEGIN SELECT RAISE(ABORT, 'decision records are append-only'); END"
-            ),
-        )
-        for change in ("UPDATE", "DELETE")
-    ),
-    ("postgresql", _REFUSE_POSTGRESQL),
-    (
-        "postgresql",
-        (
-            "CREATE TRIGGER %(table)s_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %(table)s "
-            "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
-        ),
-    ),
+_TRIGGERS = (
+    ("sqlite", "CREATE TRIGGER %(table)s_no_update BEFORE UPDATE ON %(table)s {refuse}"),
+    ("sqlite", "CREATE TRIGGER %(table)s_no_delete BEFORE DELETE ON %(table)s {refuse}"),
+    # INSERT OR REPLACE deletes without asking the trigger above.
+    ("sqlite", "CREATE TRIGGER %(table)s_no_replace BEFORE INSERT ON %(table)s WHEN {exists} {refuse}"),
+    ("postgresql", "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger AS $$ {raise} $$ LANGUAGE plpgsql"),
+    ("postgresql", "CREATE TRIGGER %(table)s_append_only {changes} ON %(table)s {each} refuse_change()"),
 )
-for _dialect, _statement in _APPEND_ONLY:
-    for _table in (_models, _decisions):
-        _ddl = sa.DDL(_statement).execute_if(dialect=_dialect)  # type: ignore[no-untyped-call]
+_CLAUSES = {
+    "refuse": "BEGIN SELECT RAISE(ABORT, 'decision records are append-only'); END",
+    "exists": "EXISTS (SELECT 1 FROM %(table)s WHERE {key} = NEW.{key})",
+    "raise": "BEGIN RAISE EXCEPTION 'decision records are append-only'; END",
+    "changes": "BEFORE UPDATE OR DELETE OR TRUNCATE",
+    "each": "FOR EACH STATEMENT EXECUTE FUNCTION",
+}
+for _table in (_models, _decisions):
+    for _dialect, _statement in _TRIGGERS:
+        _text = _statement.format(**_CLAUSES).format(key=_table.primary_key.columns[0].name)
+        _ddl = sa.DDL(_text).execute_if(dialect=_dialect)  # type: ignore[no-untyped-call]
         sa.event.listen(_table, "after_create", _ddl)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import grpc
 import orjson
@@ -78,13 +80,12 @@ class Server(ModelServer):  # type: ignore[misc]
             SystemExit: A port is taken.
         """
         self._model.start()
-        with contextlib.suppress(KeyboardInterrupt):
-            uvloop.run(self._serve_all())
+        uvloop.run(self._serve_all())
 
     async def _serve_all(self) -> None:
         options = self._options
         await self._model.start_up()
-        rest = uvicorn.Server(
+        rest = _RestServer(
             uvicorn.Config(
                 self.application(),
                 host=options.host,
@@ -100,6 +101,15 @@ class Server(ModelServer):  # type: ignore[misc]
             )
         )
         rpc = await self._start_grpc() if self.enable_grpc else None
+        stopping: list[asyncio.Task[None]] = []
+
+        def stop() -> None:
+            rest.should_exit = True
+            if rpc is not None:
+                stopping.append(asyncio.ensure_future(rpc.stop(options.grace_period)))
+
+        for received in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(received, stop)
         try:
             _log.info(
                 "serving",
@@ -115,8 +125,9 @@ class Server(ModelServer):  # type: ignore[misc]
             )
             await rest.serve()
         finally:
-            if rpc is not None:
-                await rpc.stop(options.grace_period)
+            if not stopping:
+                stop()
+            await asyncio.gather(*stopping)
             await self._model.shut_down()
 
     async def _start_grpc(self) -> grpc.aio.Server:
@@ -138,6 +149,15 @@ class Server(ModelServer):  # type: ignore[misc]
             sys.exit(f"gRPC: cannot bind {host}:{options.grpc_port}: is the port taken? Give another --grpc_port")
         await server.start()
         return server
+
+
+class _RestServer(uvicorn.Server):
+    """Uvicorn that leaves signals to the process: it would end it before gRPC and the model are closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Does nothing."""
+        yield
 
 
 def serve(build: Callable[[ModelPackage, Options], ServedModel]) -> None:
