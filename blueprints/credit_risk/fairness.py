@@ -151,8 +151,10 @@ def groups(values: pd.Series, column: Column, *, bands: int = 4) -> NDArray[np.s
         return values.astype(object).where(values.notna(), "missing").to_numpy(dtype=np.str_)
     numbers = values.to_numpy(dtype=np.float64)
     known = np.sort(numbers[~np.isnan(numbers)])
+    if not len(known):
+        return np.full(len(numbers), "missing")
     # A band starts at a value that occurs and is named by the values that it holds.
-    starts = np.unique(np.quantile(known, np.linspace(0, 1, bands + 1)[:-1], method="higher")) if len(known) else known
+    starts = np.unique(np.quantile(known, np.linspace(0, 1, bands + 1)[:-1], method="higher"))
     labels = ["missing"]
     for low, end in zip(starts, [*np.searchsorted(known, starts[1:]), len(known)], strict=True):
         high = known[end - 1]
