@@ -123,10 +123,10 @@ def fairness(column: ColumnFairness) -> Figure:
         )  # fmt: skip
         for bar, group in zip(bars, column.groups, strict=True):
             bar.set_alpha(1.0 if group.judged else 0.35)
-    axes.set_xticks(positions, [f"{group.group}\n(n = {group.rows:,})" for group in column.groups])
+    axes.set_xticks(positions, [_plain(f"{group.group}\n(n = {group.rows:,})") for group in column.groups])
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    _label(axes, f"Decisions by {column.label}", "", "share of the group")
+    _label(axes, _plain(f"Decisions by {column.label}"), "", "share of the group")
     return figure
 
 
@@ -141,7 +141,7 @@ def importance(names: Sequence[str], contributions: NDArray[np.floating], values
     import matplotlib.pyplot as plt
     import shap
 
-    explanation = shap.Explanation(values=contributions, data=values, feature_names=list(names))
+    explanation = shap.Explanation(values=contributions, data=values, feature_names=[_plain(name) for name in names])
     figure = plt.figure(figsize=(8.5, 5.2))
     shap.plots.beeswarm(explanation, max_display=12, show=False, plot_size=None)
     axes = figure.axes[0]
@@ -164,6 +164,11 @@ def _axes(count: int, *, width: float | None = None) -> tuple[Figure, tuple[Axes
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _plain(text: str) -> str:
+    """A text of the data's, in which a dollar is no mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _label(axes: Axes, title: str, x: str, y: str) -> None:
