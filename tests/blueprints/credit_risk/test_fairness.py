@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,7 +88,7 @@ def test_bands_part_the_rows_and_are_named_by_what_they_hold(values, bands):
         spans.append((inside.min(), inside.max()))
     assert len(spans) <= bands
     spans.sort()
-    assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
 
 
 def test_bands_of_distinct_numbers_are_equally_filled():
