@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +25,8 @@ _LARGEST_INTEGER = 2**53
 def application_model(columns: Sequence[Column]) -> type[BaseModel]:
     """A Pydantic model of one application: named fields, bounds, units and categories as the signature gives them.
 
-    Strict: no strings for numbers, no booleans for integers, no unknown fields, no NaN and no infinity. Nullable
-    columns may be left out or null.
+    Strict: no strings for numbers, no booleans or fractions for integers, no unknown fields, no NaN and no infinity.
+    Nullable columns may be left out or null.
 
     Args:
         columns: The signature's inputs.
@@ -154,12 +154,17 @@ def _field(column: Column) -> tuple[Any, Any]:
         low = -limit if column.minimum is None else column.minimum
         high = limit if column.maximum is None else column.maximum
         if column.kind == "integer":
-            kind = Annotated[int, Field(strict=True, ge=_whole(low), le=_whole(high))]
+            kind = Annotated[int, Field(strict=True, ge=_whole(low), le=_whole(high)), BeforeValidator(_integer)]
         else:
             kind = Annotated[float, Field(strict=True, ge=low, le=high, allow_inf_nan=False)]
     if column.nullable:
         return kind | None, Field(default=None, **described)
     return kind, Field(**described)
+
+
+def _integer(value: Any) -> Any:
+    """JSON knows one kind of number, so 3.0 is an integer there."""
+    return int(value) if type(value) is float and value.is_integer() else value
 
 
 def _whole(bound: float) -> float | int:

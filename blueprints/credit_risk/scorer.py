@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -51,9 +52,14 @@ class Calibration(BaseModel):
             raise ValueError("calibration: probabilities must lie in 0 to 1 and never fall")
         return self
 
+    @cached_property
+    def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Margins and probabilities as arrays."""
+        return np.asarray(self.margins, np.float64), np.asarray(self.probabilities, np.float64)
+
     def __call__(self, margins: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities of log-odds, same shape."""
-        probabilities: NDArray[np.float64] = np.interp(margins, self.margins, self.probabilities)
+        probabilities: NDArray[np.float64] = np.interp(margins, *self.knots)
         return probabilities
 
 

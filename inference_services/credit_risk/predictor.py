@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.model_package import ModelPackage
+from blueprints.schema import Column
 from inference_services.credit_risk.scoring import BatchedScorer
 from inference_services.serving.columns import FeatureColumns, tensor_spec
 from inference_services.serving.errors import refuse
@@ -65,11 +66,7 @@ class CreditPredictor(ServedModel):
 
     def operations(self) -> Sequence[Operation]:
         """KServe's v1 predict."""
-        columns = {column.name: column for column in self._columns.columns}
-        row = {
-            name: {"type": ["number", "null"] if column.nullable else "number", "title": column.label}
-            for name, column in columns.items()
-        }
+        row = {column.name: _value_schema(column) for column in self._columns.columns}
         instance = {
             "oneOf": [
                 {"type": "object", "required": list(row), "properties": row, "additionalProperties": False},
@@ -135,6 +132,20 @@ class CreditPredictor(ServedModel):
         extra = next(key for key in instance if key not in names)
         message = f"no column has this name; known are {', '.join(names)}"
         return refuse(("body", "instances", index, extra[:80]), message, "extra_forbidden")
+
+
+def _value_schema(column: Column) -> dict[str, Any]:
+    """JSON Schema of a number or code."""
+    schema: dict[str, Any] = {"title": column.label, "type": "number" if column.kind == "number" else "integer"}
+    if column.kind == "category":
+        codes = ", ".join(f"{code} = {label}" for code, label in enumerate(column.categories))
+        schema |= {"minimum": 0, "maximum": len(column.categories) - 1, "description": codes}
+    else:
+        bounds = {"minimum": column.minimum, "maximum": column.maximum}
+        schema |= {bound: value for bound, value in bounds.items() if value is not None}
+    if column.nullable:
+        schema["type"] = [schema["type"], "null"]
+    return schema
 
 
 def read_instances(body: Any, *, max_rows: int) -> list[Any]:
