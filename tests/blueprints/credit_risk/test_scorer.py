@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from blueprints.credit_risk.scorer import POLICY, WEIGHTS, Calibration, CreditScorer, feature_types
 from blueprints.model_package import ModelPackage, PackageError, write_package
-from blueprints.schema import Column
 
 
 @pytest.fixture(scope="module")
@@ -47,27 +46,6 @@ def test_contributions_equal_tree_explainer_on_a_model_with_categories(
     contributions, base_value = credit_scorer.contributions(features)
     assert np.abs(values - contributions).max() < 1e-4
     assert abs(float(explainer.expected_value) - float(base_value[0])) < 1e-4
-
-
-def test_contributions_equal_tree_explainers_own_algorithm_on_numbers(tmp_path: Path, credit_package: ModelPackage):
-    rng = np.random.default_rng(3)
-    features = rng.normal(size=(1_000, 4)).astype(np.float32)
-    target = (features[:, 0] * features[:, 1] + features[:, 2] > 0).astype(int)
-    columns = tuple(Column(name=f"x{index}", kind="number") for index in range(4))
-    matrix = xgboost.DMatrix(features, target, feature_names=[column.name for column in columns])
-    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 4, "nthread": 1}, matrix, 60)
-    package = write_package(
-        tmp_path / "p",
-        files={WEIGHTS: bytes(booster.save_raw("ubj")), POLICY: credit_package.read_bytes(POLICY)},
-        signature=credit_package.signature.model_copy(update={"inputs": columns}),
-        lineage=credit_package.lineage,
-        reference=credit_package.reference(),
-        model_card="",
-    )
-    contributions, _ = CreditScorer(package).contributions(features[:200])
-    explainer = shap.TreeExplainer(booster)
-    explainer.model.model_type = "internal"  # SHAP's own C code, where it would else ask the booster
-    assert np.abs(explainer.shap_values(features[:200]) - contributions).max() < 1e-4
 
 
 def test_probabilities_are_calibrated_margins(credit_scorer: CreditScorer, features: np.ndarray):
