@@ -33,6 +33,7 @@ NAMES = [column.name for column in CREDIT_COLUMNS]
 
 # Importing alibi takes seconds in every server, a search one more, and a first run makes the environment.
 slow = pytest.mark.slow
+pytestmark = pytest.mark.timeout(300)
 
 
 def uv():
@@ -57,8 +58,12 @@ def alibi_python():
 
 @pytest.fixture(scope="module")
 def package(credit_package, tmp_path_factory):
-    """The small model with a larger reference sample, in which nobody lives for free."""
-    rows = [row for row in decode_features(credit_features(3000, 1), CREDIT_COLUMNS) if row["housing"] != "free"]
+    """The small model with a larger reference sample: nobody lives for free or was late more than six times."""
+    rows = [
+        row
+        for row in decode_features(credit_features(4000, 1), CREDIT_COLUMNS)
+        if row["housing"] != "free" and row["late_payments"] <= 6
+    ]
     return write_package(
         tmp_path_factory.mktemp("anchors") / "package",
         files={name: credit_package.read_bytes(name) for name in (WEIGHTS, POLICY)},
@@ -80,7 +85,7 @@ def servers(alibi_python, package, tmp_path_factory):
     """One server with the usual limits, and one that gives up at once; started together, for the import's sake."""
     folder = tmp_path_factory.mktemp("servers")
     started = {}
-    for name, flags in {"patient": [], "hasty": ["--request_timeout=0.2"]}.items():
+    for name, flags in {"patient": [], "hasty": ["--request_timeout=0.05"]}.items():
         port, log = free_port(), folder / f"{name}.log"
         command = [alibi_python, "-m", MODULE, "--model_name=credit-risk", f"--model_dir={package.folder}"]
         with log.open("wb") as output:
@@ -191,12 +196,19 @@ def test_the_same_application_gets_the_same_anchor(client, explained):
 
 
 @slow
-def test_values_that_the_reference_sample_lacks_are_explained_too(client, reference):
-    application = {**APPLICATION, "housing": "free", "utilisation": None, "late_payments": 12}
+def test_values_that_the_reference_sample_lacks_are_explained_too(client, reference, credit_scorer):
+    """Alibi alone would sample such a number from the sample's range, outside the condition that it states."""
+    application = {**APPLICATION, "housing": "free", "late_payments": 12, "credit_limit": 150_000}
     anchor = client.post(EXPLAIN, json={"instances": [application]}).json()["explanations"][0]["anchor"]
-    row = encode_applications([application], CREDIT_COLUMNS)
-    assert covered(anchor, row)[0]
-    assert anchor["coverage"] == pytest.approx(covered(anchor, reference).mean())
+    assert covered(anchor, encode_applications([application], CREDIT_COLUMNS))[0]
+    bounds = {condition["feature"]: condition["above"] for condition in anchor["conditions"]}
+    assert bounds["late_payments"] == 6
+    assert anchor["coverage"] == covered(anchor, reference).mean() == 0
+    samples = reference.copy()
+    samples[:, NAMES.index("late_payments")] = 12
+    others = {**anchor, "conditions": [c for c in anchor["conditions"] if c["feature"] != "late_payments"]}
+    samples = samples[covered(others, samples)] if others["conditions"] else samples
+    assert (credit_scorer.probabilities(samples) >= credit_scorer.policy.threshold).mean() >= 0.9
 
 
 @slow
@@ -235,15 +247,17 @@ def test_the_limits_of_the_other_servers_hold(client):
 
 
 @slow
-def test_more_than_a_few_waiting_applications_are_asked_to_come_back(client, servers):
-    with ThreadPoolExecutor(5) as pool:
-        sent = [pool.submit(client.post, EXPLAIN, json={"instances": [APPLICATION] * 4}) for _ in range(5)]
+def test_more_than_a_few_waiting_applications_are_asked_to_come_back(client, explained):
+    body = {"instances": decode_features(explained["decline"][0][np.newaxis], CREDIT_COLUMNS) * 4}
+    with ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(client.post, EXPLAIN, json=body) for _ in range(8)]
         answers = [future.result() for future in sent]
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
-    for answer in answers:
-        if answer.status_code == 503:
-            assert answer.headers["retry-after"]
-            assert "waiting" in answer.json()["detail"][0]["msg"]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 0 < len(refused) <= 6
+    for answer in refused:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "waiting" in answer.json()["detail"][0]["msg"]
+    assert client.post(EXPLAIN, json=body).status_code == 200
 
 
 @slow
@@ -276,10 +290,11 @@ print(anchor.conditions, anchor.reached, anchor.scored_rows <= 500, anchor.text)
 
 
 @slow
-def test_a_time_out_is_answered_and_a_signal_ends_the_server(servers):
+def test_a_time_out_is_answered_and_a_signal_ends_the_server(servers, explained):
     hasty = servers["hasty"]
+    body = {"instances": decode_features(explained["decline"][0][np.newaxis], CREDIT_COLUMNS) * 4}
     for _ in range(3):
-        answer = hasty.client.post(EXPLAIN, json={"instances": [APPLICATION] * 4})
+        answer = hasty.client.post(EXPLAIN, json=body)
         assert (answer.status_code, answer.json()["detail"][0]["type"]) == (504, "timeout")
     assert hasty.client.get("/healthz").status_code == 200
     assert hasty.stop() == 0
