@@ -116,13 +116,16 @@ def evaluate(
         seed: Seed of the resampling.
 
     Raises:
-        ValueError: All outcomes are the same, so nothing can be ranked.
+        ValueError: All outcomes are the same, so nothing can be ranked, or scores are of other rows.
     """
     if target.min() == target.max():
         raise ValueError("every test row has the same outcome; give more rows or another split")
     probabilities = policy.calibration(margins)
     raw = 1 / (1 + np.exp(-margins.astype(np.float64)))
     scores = {"model": margins, **baselines}
+    for name, score in scores.items():
+        if score.shape != target.shape:
+            raise ValueError(f"{name}: {len(score):,} scores for {len(target):,} test rows; score the same rows")
     aucs, precisions = _bootstrap(scores, target, resamples, seed)
     ranking = {
         name: Discrimination(
