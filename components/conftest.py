@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
+import numpy as np
+import pandas as pd
 import pytest
-from kfp import local
+from kfp import dsl, local
+
+from blueprints.datasets import FileDataset, parse_schema, write_snapshot
+
+Artifacts = dict[str, SimpleNamespace]
+
+LOANS = """
+target: defaulted
+protected: [sex]
+columns:
+  - {name: income, kind: number, title: income, unit: EUR, minimum: 0, nullable: true}
+  - {name: amount, kind: integer, title: amount, unit: EUR, minimum: 0}
+  - {name: purpose, kind: category, title: purpose, categories: [car, house, business]}
+  - {name: sex, kind: category, title: sex, categories: [female, male]}
+  - {name: defaulted, kind: integer, minimum: 0, maximum: 1}
+"""
 
 
 @pytest.fixture
@@ -22,3 +42,129 @@ def run_locally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         # The runner expects "python" in the image's name; there is no image here.
         warnings.simplefilter("ignore", RuntimeWarning)
         yield
+
+
+@pytest.fixture
+def run_component(run_locally: None, tmp_path: Path) -> Callable[..., SimpleNamespace]:  # noqa: ARG001
+    """Runs one component for real.
+
+    Called with the component, its input artifacts by name and its parameters; gives the folder with its outputs, the
+    value that it returned and the metadata of its output artifacts by name.
+    """
+
+    def run(component: Any, inputs: Artifacts, **parameters: Any) -> SimpleNamespace:
+        kinds = get_type_hints(component.python_func)
+
+        @dsl.pipeline
+        def alone():  # type: ignore[no-untyped-def]  # noqa: ANN202 - KFP reads annotations, and these are texts
+            imported = {
+                name: dsl.importer(artifact_uri=artifact.path, artifact_class=kinds[name]).output
+                for name, artifact in inputs.items()
+            }
+            component(**imported, **parameters)
+
+        alone()
+        (folder,) = (tmp_path / "runs").glob(f"*/{component.name}")
+        said = json.loads((folder / "executor_output.json").read_text())
+        return SimpleNamespace(
+            folder=folder,
+            value=said.get("parameterValues", {}).get("Output"),
+            metadata={name: made["artifacts"][0]["metadata"] for name, made in said.get("artifacts", {}).items()},
+        )
+
+    return run
+
+
+def stand_in(path: Path, **metadata: Any) -> SimpleNamespace:
+    """An artifact as the function of a component sees it; `logged` holds what it was told."""
+    logged: dict[str, Any] = {}
+    return SimpleNamespace(
+        path=str(path),
+        metadata=dict(metadata),
+        logged=logged,
+        log_metric=logged.__setitem__,
+        log_roc_curve=lambda *curve: logged.update(roc_curve=curve),
+        log_confusion_matrix=lambda *matrix: logged.update(confusion_matrix=matrix),
+    )
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Callable[[str], SimpleNamespace]:
+    """Makes an output artifact below `tmp_path`."""
+    return lambda name: stand_in(tmp_path / name)
+
+
+@pytest.fixture(scope="session")
+def credit_chain(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """Outputs of the credit-risk components on 1,200 made-up loans, by name, for the components that come after them.
+
+    Men pay less often than women of equal figures, so a strict fairness gate has something to find.
+    """
+    from components.data.split_dataset.component import split_dataset
+    from components.evaluation.audit_fairness.component import audit_fairness
+    from components.evaluation.evaluate_credit_risk.component import evaluate_credit_risk
+    from components.training.score_baselines.component import score_baselines
+    from components.training.train_credit_risk.component import train_credit_risk
+
+    folder = tmp_path_factory.mktemp("chain")
+    rng = np.random.default_rng(0)
+    male, amount = rng.random(1_200) < 0.5, rng.integers(100, 10_000, 1_200)
+    risk = amount / 2_500 + 2 * male - 5
+    loans = pd.DataFrame(
+        {
+            "income": np.where(rng.random(1_200) < 0.1, np.nan, 3_000 - 800 * male + rng.normal(0, 300, 1_200)).round(),
+            "amount": amount,
+            "purpose": rng.choice(["car", "house", "business"], 1_200),
+            "sex": np.where(male, "male", "female"),
+            "defaulted": (risk + rng.logistic(size=1_200) > 0).astype(int),
+        }
+    )
+    loans.to_csv(folder / "loans.csv", index=False)
+    write_snapshot(FileDataset(str(folder / "loans.csv"), parse_schema(LOANS), name="loans"), folder / "snapshot")
+    made: Artifacts = {}
+
+    def artifacts(*names: str) -> list[SimpleNamespace]:
+        return [made.setdefault(name, stand_in(folder / name)) for name in names]
+
+    parts = artifacts("train", "validation", "test")
+    split_dataset.python_func(*artifacts("snapshot"), *parts, test_share=0.4, validation_share=0.2)
+    train_credit_risk.python_func(*parts[:2], *artifacts("model", "training_metrics"), trials=1)
+    score_baselines.python_func(*artifacts("train", "test", "baselines"))
+    evaluate_credit_risk.python_func(
+        *artifacts("test", "model", "baselines", "evaluation", "metrics", "curves", "evaluation_report")
+    )
+    audit_fairness.python_func(
+        *artifacts("test", "model", "audit", "audit_metrics", "fairness_report"),
+        demographic_parity_difference=1.0,
+        equalized_odds_difference=1.0,
+    )
+    return made
+
+
+@pytest.fixture(scope="session")
+def registry_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose registry all tests share: making its schema takes seconds. Names of models keep them apart."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def in_registry_home(registry_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `registry_home` the workspace, of this process and of those that it starts."""
+    monkeypatch.setenv("BLUEPRINTS_HOME", str(registry_home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def credit_package(
+    credit_chain: Artifacts, registry_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """The model package of `credit_chain`."""
+    from components.registry.package_credit_risk.component import package_credit_risk
+
+    package = stand_in(tmp_path_factory.mktemp("package") / "package")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEPRINTS_HOME", str(registry_home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        inputs = (credit_chain[name] for name in ("train", "model", "evaluation", "audit"))
+        package_credit_risk.python_func(*inputs, package, pipeline_run="run-1")
+    return package

@@ -173,6 +173,12 @@ def test_a_single_outcome_is_refused_in_words(outcome):
         evaluate(np.zeros(5, np.float32), np.full(5, outcome), POLICY, {})
 
 
+@pytest.mark.parametrize("rows", [5, 7])
+def test_scores_of_other_rows_are_refused_in_words(rows):
+    with pytest.raises(ValueError, match=f"other: {rows} scores for 6 test rows"):
+        evaluate(np.zeros(6), np.array([0, 1] * 3), POLICY, {"other": np.zeros(rows)})
+
+
 def test_few_defaults_do_not_break_the_bootstrap():
     target = np.array([1, *[0] * 20])
     result = evaluate(np.arange(21.0)[::-1], target, POLICY, {}, resamples=30)
