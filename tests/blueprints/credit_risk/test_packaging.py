@@ -46,7 +46,7 @@ def test_the_package_opens_and_scores_as_the_model_does(write, tmp_path, loans_m
     np.testing.assert_array_equal(
         scorer.probabilities(encode_frame(frame, scorer.columns)), loans_model.probabilities(frame)
     )
-    assert scorer.policy == loans_model.policy
+    assert scorer.policy.model_dump() == loans_model.policy.model_dump()
 
 
 def test_no_protected_column_is_in_signature_or_reference(write, tmp_path):
