@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -81,6 +81,21 @@ class Policy(BaseModel):
     calibration: Calibration
 
 
+class Explained(NamedTuple):
+    """Margins and where they come from.
+
+    Attributes:
+        margins: Log-odds of default, shape (n,).
+        contributions: SHAP values in log-odds, shape (n, k).
+        base_values: The mean margin that contributions start from, shape (n,); each row's contributions and base
+            value sum to its margin.
+    """
+
+    margins: NDArray[np.floating]
+    contributions: NDArray[np.floating]
+    base_values: NDArray[np.floating]
+
+
 class CreditScorer:
     """A calibrated XGBoost scorecard, loaded from a verified model package.
 
@@ -101,6 +116,7 @@ class CreditScorer:
         self.signature = package.signature
         self.version = package.version
         self.policy = package.document(POLICY, Policy)
+        self._threads = threads
         self._booster = xgboost.Booster({"nthread": threads})
         try:
             self._booster.load_model(bytearray(package.read_bytes(WEIGHTS)))
@@ -110,7 +126,6 @@ class CreditScorer:
         names = [column.name for column in self.columns]
         if self._booster.feature_names != names:
             raise PackageError(f"{package.folder}: {WEIGHTS} was trained on other features than signature.json names")
-        self._feature_types = feature_types(self.columns)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -124,26 +139,27 @@ class CreditScorer:
 
     def margins(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Log-odds of default before calibration, shape (n,)."""
-        return self._booster.inplace_predict(features, predict_type="margin", validate_features=False)
+        return self._margins(self._matrix(features))
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Calibrated probabilities of default, shape (n,), 0 to 1."""
         return self.policy.calibration(self.margins(features))
 
-    def contributions(self, features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Exact SHAP values of the margin (Lundberg et al., 2020, "TreeSHAP").
+    def explain(self, features: NDArray[np.float32]) -> Explained:
+        """Margins with their exact SHAP values (Lundberg et al., 2020, "TreeSHAP")."""
+        matrix = self._matrix(features)
+        values = self._booster.predict(matrix, pred_contribs=True, validate_features=False)
+        return Explained(self._margins(matrix), values[:, :-1], values[:, -1])
 
-        Returns:
-            Contributions, shape (n, k), and the base value, shape (n,); each row's contributions and base value
-            sum to its margin.
-        """
+    def _matrix(self, features: NDArray[np.float32]) -> xgboost.DMatrix:
         import xgboost
 
-        matrix = xgboost.DMatrix(
-            features, feature_names=self._booster.feature_names, feature_types=self._feature_types, nthread=1
-        )
-        values = self._booster.predict(matrix, pred_contribs=True, validate_features=False)
-        return values[:, :-1], values[:, -1]
+        # The trees know their categories; naming features and types again costs more than the matrix itself.
+        return xgboost.DMatrix(features, nthread=self._threads)
+
+    def _margins(self, matrix: xgboost.DMatrix) -> NDArray[np.float32]:
+        margins: NDArray[np.float32] = self._booster.predict(matrix, output_margin=True, validate_features=False)
+        return margins
 
 
 def feature_types(columns: Sequence[Column]) -> list[str]:

@@ -118,15 +118,15 @@ class CreditExplainer(ServedModel):
         if with_plot and len(applications) > _PLOTS:
             raise refuse(loc, f"at most {_PLOTS} applications with plots", "too_long")
         with self._seconds.time():
-            explanations = await self._explanations(applications, with_plot=with_plot)
+            explanations = await self.explanations(applications, with_plot=with_plot)
         if only_plot:
             return Reply(explanations[0]["plot"].encode(), media_type=_SVG.encode())
         return json_reply({"explanations": explanations})
 
-    async def _explanations(self, applications: list[dict[str, Value]], *, with_plot: bool) -> list[dict[str, Any]]:
+    async def explanations(self, applications: list[dict[str, Value]], *, with_plot: bool) -> list[dict[str, Any]]:
+        """Decision, contributions and reasons of each validated application; with `with_plot` the SVG too."""
         features = encode_applications(applications, self._columns)
-        margins = await self._scorer.margins(features)
-        contributions, base_values = await self._scorer.contributions(features)
+        margins, contributions, base_values = await self._scorer.explain(features)
         probabilities = self._scorer.calibration(margins)
         return [
             self._explanation(*row, with_plot=with_plot)

@@ -57,11 +57,12 @@ class CreditPredictor(ServedModel):
         features = self._columns.matrix(call.inputs, lambda name, row: ("body", "inputs", name, row))
         asked = call.outputs or (PROBABILITY,)
         values: dict[str, NDArray[np.floating]] = {}
-        if PROBABILITY in asked or MARGIN in asked:
-            values[MARGIN] = await self._scorer.margins(features)
-            values[PROBABILITY] = self._scorer.calibration(values[MARGIN])
         if CONTRIBUTIONS in asked or BASE_VALUE in asked:
-            values[CONTRIBUTIONS], values[BASE_VALUE] = await self._scorer.contributions(features)
+            values[MARGIN], values[CONTRIBUTIONS], values[BASE_VALUE] = await self._scorer.explain(features)
+        else:
+            values[MARGIN] = await self._scorer.margins(features)
+        if PROBABILITY in asked:
+            values[PROBABILITY] = self._scorer.calibration(values[MARGIN])
         return [Output(self._specs[name], values[name]) for name in asked]
 
     def operations(self) -> Sequence[Operation]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.credit_risk.scorer import CreditScorer
+from blueprints.credit_risk.scorer import CreditScorer, Explained
 from inference_services.serving.batching import Batcher
 
 
@@ -22,9 +22,8 @@ class BatchedScorer:
         self.calibration = scorer.policy.calibration
         executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="score")
 
-        def explain(features: NDArray[np.float32]) -> NDArray[np.float32]:
-            contributions, base_value = scorer.contributions(features)
-            return np.column_stack([contributions, base_value])
+        def explain(features: NDArray[np.float32]) -> NDArray[np.floating]:
+            return np.column_stack(scorer.explain(features))
 
         self._margins = Batcher(scorer.margins, executor=executor)
         self._explain = Batcher(explain, executor=executor, max_rows=256, inline_rows=4)
@@ -33,7 +32,7 @@ class BatchedScorer:
         """Log-odds of default, shape (n,)."""
         return await self._margins(features)
 
-    async def contributions(self, features: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Exact SHAP values, shape (n, k), and base values, shape (n,)."""
+    async def explain(self, features: NDArray[np.float32]) -> Explained:
+        """Margins with their exact SHAP values."""
         explained = await self._explain(features)
-        return explained[:, :-1], explained[:, -1]
+        return Explained(explained[:, 0], explained[:, 1:-1], explained[:, -1])

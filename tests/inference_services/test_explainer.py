@@ -23,7 +23,7 @@ def test_values_are_the_scorers_and_sum_to_the_margin(explainer, credit_scorer):
     features = credit_features(30, seed=13)
     applications = decode_features(features, CREDIT_COLUMNS)
     explanations = explainer.client.post(EXPLAIN, json={"instances": applications}).json()["explanations"]
-    contributions, base_value = credit_scorer.contributions(features)
+    _, contributions, base_value = credit_scorer.explain(features)
     for row, explanation in enumerate(explanations):
         assert list(explanation["contributions"]) == [column.name for column in CREDIT_COLUMNS]
         np.testing.assert_allclose(list(explanation["contributions"].values()), contributions[row], atol=1e-6)
@@ -107,7 +107,7 @@ def test_an_explanation_costs_a_fraction_of_a_new_tree_explainer(credit_scorer):
 
     def served() -> None:
         credit_scorer.probabilities(features)
-        credit_scorer.contributions(features)
+        credit_scorer.explain(features)
 
     new_explainer = seconds(lambda: shap.TreeExplainer(credit_scorer.booster).shap_values(frame), 5)
     assert seconds(served, 50) * 5 < new_explainer

@@ -30,7 +30,7 @@ def features(credit_scorer: CreditScorer) -> np.ndarray:
 
 
 def test_contributions_and_base_value_sum_to_the_margin(credit_scorer: CreditScorer, features: np.ndarray):
-    contributions, base_value = credit_scorer.contributions(features)
+    _, contributions, base_value = credit_scorer.explain(features)
     assert contributions.shape == features.shape
     assert np.abs(contributions.sum(1) + base_value - credit_scorer.margins(features)).max() < 1e-4
 
@@ -43,7 +43,7 @@ def test_contributions_equal_tree_explainer_on_a_model_with_categories(
     )
     explainer = shap.TreeExplainer(credit_scorer.booster)
     values = explainer.shap_values(matrix)
-    contributions, base_value = credit_scorer.contributions(features)
+    _, contributions, base_value = credit_scorer.explain(features)
     assert np.abs(values - contributions).max() < 1e-4
     assert abs(float(explainer.expected_value) - float(base_value[0])) < 1e-4
 

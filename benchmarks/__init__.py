@@ -1,0 +1,1 @@
+"""Measurements of the blueprints, each beside its baseline in the same run."""
