@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/.uv/bin:$(PATH)
 
-.PHONY: help install demo test test-alibi lint format types check components component compile lock lock-upgrade alibi clean distclean
+.PHONY: help install demo test lint format types check components component compile lock lock-upgrade alibi clean distclean
 
 help:  ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ install: .venv/.installed  ## Make the environment (.venv) from the lock, with a
 demo: install  ## Train, register, serve and explain credit decisions on this machine (KEEP=1 leaves the service running)
 	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(KEEP),--keep)
 
-test: install  ## Run the whole test suite
+test: install alibi  ## Run the whole test suite
 	@$(RUN)pytest
 
 lint: install  ## Check style
@@ -49,10 +49,13 @@ component: install  ## Start a new component: make component CATEGORY=data NAME=
 compile: install  ## Compile every pipeline to YAML in build/pipelines
 	@$(RUN)blueprints compile --output build/pipelines
 
+alibi: .venv-alibi/.installed  ## Make the environment of the anchor explainer (.venv-alibi)
+
 lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that still fit
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra cluster --extra dev -o locks/dev.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra serving -c locks/dev.txt -o locks/serving.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines -c locks/dev.txt -o locks/jobs.txt
+	@$(UV) pip compile $(LOCK_OPTIONS) locks/alibi.in --override locks/alibi-overrides.in -o locks/alibi.txt
 
 lock-upgrade:  ## Write the locks with the newest versions that fit
 	@$(MAKE) lock LOCK_UPGRADE=--upgrade
@@ -63,8 +66,9 @@ clean:  ## Delete what runs made: data, models, registry, services (stops nothin
 distclean: clean  ## Delete the environments too
 	rm -rf .venv .venv-alibi .uv
 
-LOCK_FLAGS = -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	--python-version 3.11 pyproject.toml $(LOCK_UPGRADE)
+LOCK_OPTIONS = -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+	--python-version 3.11 $(LOCK_UPGRADE)
+LOCK_FLAGS = $(LOCK_OPTIONS) pyproject.toml
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
@@ -80,3 +84,10 @@ $(UV):
 	@$(UV) pip sync -q --compile-bytecode --require-hashes locks/dev.txt
 	@$(UV) pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The stamp is a copy of the lock; tests that need this environment compare the two.
+.venv-alibi/.installed: locks/alibi.txt | $(UV)
+	@echo "Installing the environment of the anchor explainer from locks/alibi.txt"
+	@[ -x .venv-alibi/bin/python ] || $(UV) venv -q --python $(PYTHON) .venv-alibi
+	@$(UV) pip sync -q --compile-bytecode --python .venv-alibi/bin/python --require-hashes locks/alibi.txt
+	@cp locks/alibi.txt $@

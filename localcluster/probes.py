@@ -59,7 +59,7 @@ async def _http_get(get: HttpGet) -> bool:
 
 
 async def _grpc(grpc: Grpc) -> bool:
-    import grpc.aio as grpc_aio  # type: ignore[import-untyped]
+    import grpc.aio as grpc_aio
 
     # HealthCheckRequest: field 1, the service's name; one message, so no generated code.
     name = grpc.service.encode()

@@ -73,7 +73,11 @@ def package_model(
         dataset_version=dataset.version,
         dataset_sha256=dataset.sha256 if dataset.part == "all" else dataset.created_from,
         pipeline_run=pipeline_run,
-        parameters={**model.report.parameters, "mitigation": model.report.mitigation or "none"},
+        parameters={
+            **model.report.parameters,
+            "mitigation": model.report.mitigation or "none",
+            "protected": [column.column for column in fairness.columns],
+        },
         metrics=evaluation.metrics(),
         packages=_versions(),
         parent_model=parent_model,

@@ -12,10 +12,11 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = [
     ROOT / "inference_services/credit_risk/Dockerfile",
     ROOT / "components/Dockerfile",
+    ROOT / "inference_services/credit_risk/alibi.Dockerfile",
 ]
 UID = 10001
 
-each = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.parent.name)
+each = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 
 
 def instructions(dockerfile):
