@@ -21,6 +21,9 @@ Synchronous = Literal["normal", "full"]
 _BATCH = 256
 _ATTEMPTS = 3
 _LOOK = 500  # ids in one query; drivers limit parameters
+# No replica waits for ever for another one that hangs.
+_SESSION = "-c lock_timeout=5s -c statement_timeout=10s -c idle_in_transaction_session_timeout=10s"
+_WRITER_LOCK = 0x6465_6369  # any number that nothing else in the database uses
 
 _metadata = sa.MetaData()
 _models = sa.Table(
@@ -116,12 +119,13 @@ class StoreUnavailableError(Exception):
 class DecisionStore:
     """Writes decisions durably, many requests to one commit, and reads them back.
 
-    One thread writes. A commit survives the end of the process at any point, SIGKILL included. On SQLite
-    `synchronous="normal"` leaves the last moments to the operating system, which matters only when the machine itself
-    loses power; `"full"` waits for the disk at every commit. PostgreSQL follows its own `synchronous_commit`.
+    One thread writes, and one process at a time. A commit survives the end of the process at any point, SIGKILL
+    included. On SQLite `synchronous="normal"` leaves the last moments to the operating system, which matters only when
+    the machine itself loses power; `"full"` waits for the disk at every commit. PostgreSQL follows its own
+    `synchronous_commit`; once the tables are there, its role needs no rights but SELECT and INSERT on them.
 
     Args:
-        url: SQLAlchemy URL; for SQLite the folder is created.
+        url: SQLAlchemy URL, `sqlite:///…` or `postgresql://…`; for SQLite the folder is created.
         synchronous: How SQLite commits.
         max_waiting: Requests that may wait for the writer.
 
@@ -130,14 +134,13 @@ class DecisionStore:
     """
 
     def __init__(self, url: str, *, synchronous: Synchronous = "normal", max_waiting: int = 1024) -> None:
-        self._engine = _open(url, synchronous)
+        try:
+            self._engine = _open(url, synchronous)
+            _create_tables(self._engine)
+        except (ImportError, sa.exc.SQLAlchemyError) as error:
+            raise StoreUnavailableError(f"decision store: {error}; check DECISIONS_URL") from error
         self._queue: queue.Queue[tuple[list[Decision], Future[list[Decision]]] | None] = queue.Queue(max_waiting)
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
-        try:
-            _create_tables(self._engine)
-        except sa.exc.SQLAlchemyError as error:
-            self._engine.dispose()
-            raise StoreUnavailableError(f"decision store {self._engine.url!r}: {error}; check DECISIONS_URL") from error
         self._thread.start()
 
     def register_model(self, model_version: str, model_name: str, lineage: Mapping[str, Any]) -> None:
@@ -208,6 +211,7 @@ class DecisionStore:
         for attempt in range(_ATTEMPTS):
             try:
                 with self._engine.begin() as connection:
+                    _become_the_writer(connection)
                     results = [_write(connection, decisions, look=attempt > 0) for decisions, _ in jobs]
                 break
             except sa.exc.IntegrityError as error:  # an id is on record already: look before the next insert
@@ -241,13 +245,17 @@ def utc_now() -> str:
 
 def _open(url: str, synchronous: Synchronous) -> sa.Engine:
     parsed = sa.make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    sqlite = parsed.get_backend_name() == "sqlite"
     engine = sa.create_engine(
         parsed,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
-        **({"connect_args": {"timeout": 5}} if parsed.get_backend_name() == "sqlite" else {"pool_pre_ping": True}),
+        connect_args={"timeout": 5} if sqlite else {"connect_timeout": 5, "options": _SESSION},
+        pool_pre_ping=not sqlite,
     )
-    if engine.dialect.name == "sqlite":
+    if sqlite:
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
 
@@ -264,6 +272,12 @@ def _open(url: str, synchronous: Synchronous) -> sa.Engine:
     return engine
 
 
+def _become_the_writer(connection: sa.Connection) -> None:
+    """Waits for the writers of other replicas, whose ids could otherwise lock each other out; SQLite does so itself."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITER_LOCK)))
+
+
 def _create_tables(engine: sa.Engine) -> None:
     for attempt in range(_ATTEMPTS):
         try:
@@ -271,6 +285,7 @@ def _create_tables(engine: sa.Engine) -> None:
                 _metadata.create_all(connection)
         except sa.exc.SQLAlchemyError:  # another replica may create them at this moment
             if attempt == _ATTEMPTS - 1:
+                engine.dispose()
                 raise
             time.sleep(0.2)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -22,6 +24,7 @@ from blueprints.credit_risk.decisions import (
     new_decision_id,
     utc_now,
 )
+from tests.blueprints.credit_risk.postgres import Cluster, running_cluster
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,9 +41,17 @@ def decision(decision_id: str | None = None, **inputs: object) -> Decision:
     )
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'new' / 'decisions.db'}"
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Cluster]:
+    yield from running_cluster()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'decisions.db'}"
+    return request.getfixturevalue("postgres").new_database()
 
 
 @pytest.fixture
@@ -99,24 +110,58 @@ def test_two_processes_share_a_store(url: str, store: DecisionStore):
     other.close()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_replicas_that_write_the_same_ids_at_once_give_the_one_on_record(url: str):
+    stores = [DecisionStore(url) for _ in range(2)]
+    for store in stores:
+        store.register_model("v1", "credit-risk", {})
+
+    def record(run: int) -> list[Decision]:
+        # In opposite orders: locks taken id by id would be a deadlock.
+        ids = [f"{run // 2}-{index}" for index in range(200)][:: 1 if run % 2 else -1]
+        made = [replace(decision(id_), request_id=f"run {run}", inputs={"id": id_}) for id_ in ids]
+        return stores[run % 2].submit(made).result()
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = [answer for answers in pool.map(record, range(20)) for answer in answers]
+    assert len(answers) == 20 * 200
+    assert all(answer == stores[0].read(answer.decision_id).decision for answer in answers[::20])
+    for store in stores:
+        store.close()
+    if url.startswith("postgresql"):
+        with psycopg.connect(url) as connection:
+            query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+            assert connection.execute(query).fetchone() == (0,)
+
+
+STATEMENTS = {
+    "both": [
         "UPDATE decisions SET output = '{}'",
         "DELETE FROM decisions",
         "UPDATE models SET lineage = '{}'",
         "DELETE FROM models",
+    ],
+    "sqlite": [
         "INSERT OR REPLACE INTO decisions SELECT * FROM decisions",
         "INSERT OR REPLACE INTO models SELECT * FROM models",
     ],
-)
-def test_records_cannot_be_changed_or_removed(url: str, store: DecisionStore, statement: str):
+    "postgresql": [
+        "TRUNCATE decisions",
+        "TRUNCATE models CASCADE",
+        "INSERT INTO decisions SELECT * FROM decisions ON CONFLICT (decision_id) DO UPDATE SET output = '{}'",
+        "MERGE INTO models m USING models n ON m.model_version = n.model_version WHEN MATCHED THEN DELETE",
+    ],
+}
+
+
+def test_records_cannot_be_changed_or_removed(url: str, store: DecisionStore):
     made = store.submit([decision()]).result()[0]
-    engine = sa.create_engine(url)
-    with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="append-only"):
-        connection.exec_driver_sql(statement)
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    for statement in STATEMENTS["both"] + STATEMENTS[engine.dialect.name]:
+        with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="append-only"):
+            connection.exec_driver_sql(statement)
     engine.dispose()
     assert store.read(made.decision_id).decision == made
+    assert store.read(made.decision_id).lineage["git_commit"] == "abc"
 
 
 def test_an_unregistered_model_is_refused_rather_than_recorded_without_lineage(store: DecisionStore):
@@ -129,6 +174,15 @@ def test_a_store_that_cannot_be_opened_says_so(tmp_path: Path):
     (tmp_path / "file").write_text("no database" * 100)
     with pytest.raises(StoreUnavailableError, match="DECISIONS_URL"):
         DecisionStore(f"sqlite:///{tmp_path / 'file'}")
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "unknown://host/name", "postgresql+absent://h/n", "postgresql://me:hush@127.0.0.1:1/name"]
+)
+def test_a_url_that_leads_nowhere_is_refused_and_its_password_kept_out_of_the_message(address: str):
+    with pytest.raises(StoreUnavailableError, match="DECISIONS_URL") as caught:
+        DecisionStore(address)
+    assert "hush" not in str(caught.value)
 
 
 def test_closing_writes_what_waits(url: str):
@@ -161,6 +215,45 @@ def test_what_was_confirmed_survives_sigkill(url: str):
     confirmed += process.communicate()[0].split("\n")[:-1]
     store = DecisionStore(url)
     assert all(store.read(id_) for id_ in confirmed if id_)
+    store.close()
+
+
+def test_what_was_confirmed_survives_a_crash_of_postgresql_and_the_store_goes_on(postgres: Cluster):
+    store = DecisionStore(postgres.new_database())
+    store.register_model("v1", "credit-risk", {})
+    before = store.submit([decision(f"d{index}") for index in range(100)]).result()
+    postgres.stop(signal.SIGQUIT)
+    with pytest.raises(StoreUnavailableError):
+        store.submit([decision("lost")]).result(timeout=20)
+    postgres.start()
+    assert [store.read(made.decision_id).decision for made in before] == before
+    assert store.submit([decision("after")]).result()
+    assert store.read("lost") is None
+    store.close()
+
+
+def test_a_replica_that_hangs_within_its_commit_delays_the_others_and_no_more(postgres: Cluster):
+    url = postgres.new_database()
+    store = DecisionStore(url)
+    store.register_model("v1", "credit-risk", {})
+    with psycopg.connect(url) as hanging:
+        hanging.execute("SET idle_in_transaction_session_timeout = '1s'")
+        hanging.execute("LOCK TABLE decisions IN EXCLUSIVE MODE")
+        assert store.submit([decision("d")]).result(timeout=15)
+        hanging.close()
+    store.close()
+
+
+def test_on_postgresql_the_right_to_select_and_insert_is_enough(postgres: Cluster):
+    url = postgres.new_database()
+    DecisionStore(url).close()
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE ROLE writer LOGIN")
+        connection.execute("GRANT SELECT, INSERT ON models, decisions TO writer")
+    store = DecisionStore(url.replace("postgres@", "writer@"))
+    store.register_model("v1", "credit-risk", {})
+    first = store.submit([decision("d", age=1)]).result()
+    assert store.submit([decision("d", age=1)]).result() == first
     store.close()
 
 
