@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-_LINE = re.compile(r"progress: (?P<done>\d+)/(?P<total>\d+) (?P<words>.*)$")
+_LINE = re.compile(r"progress: (?P<done>\d+)/(?P<total>\d+) ?(?P<words>.*)$")
 
 
 def report_progress(done: int, total: int, words: str) -> None:

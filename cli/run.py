@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,9 +84,11 @@ def submit(
     with known_errors():
         pipeline, arguments = _pipeline(blueprint, dataset, data, schema, settings)
     try:
-        submitted = kfp.Client(host=host).create_run_from_pipeline_func(
-            pipeline, arguments=arguments, experiment_name=experiment, enable_caching=data is None
-        )
+        # The client prints links of its own.
+        with contextlib.redirect_stdout(sys.stderr):
+            submitted = kfp.Client(host=host).create_run_from_pipeline_func(
+                pipeline, arguments=arguments, experiment_name=experiment, enable_caching=data is None
+            )
     except Exception as error:
         raise fail(f"{host} did not take the run: {error}. Is this the URL of the Kubeflow Pipelines API?") from error
     url = f"{host.rstrip('/')}/#/runs/details/{submitted.run_id}"

@@ -51,6 +51,7 @@ def credit_risk(
     backtest_periods: int = 6,
     demographic_parity_difference: float = 0.15,
     equalized_odds_difference: float = 0.15,
+    group_rows: int = 200,
     mitigation: str = "none",
     mitigation_column: str = "",
     minimum_auc: float = 0.6,
@@ -73,6 +74,7 @@ def credit_risk(
         backtest_periods: Periods of the backtest.
         demographic_parity_difference: Largest gap in selection rates that the gate allows.
         equalized_odds_difference: Largest gap in error rates that the gate allows.
+        group_rows: Rows below which a group is shown and not judged.
         mitigation: `none`, `equalized_odds` or `demographic_parity`.
         mitigation_column: Protected column that the mitigation looks at.
         minimum_auc: Least ROC-AUC of any champion.
@@ -114,6 +116,7 @@ def credit_risk(
         model=model,
         demographic_parity_difference=demographic_parity_difference,
         equalized_odds_difference=equalized_odds_difference,
+        group_rows=group_rows,
     )
     explained = explain_credit_risk(test=test, model=model, seed=seed)
     gate = enforce_fairness_gate(audit=audited.outputs["audit"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
+import os
 import re
 import shutil
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp import dsl, local
+from kfp.local import logging_utils
 
 from blueprints.progress import parse_progress
 
@@ -90,6 +93,8 @@ def run_locally(
     """
     folder = runs / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder.mkdir(parents=True)
+    # Threads that spin while they wait make numerical libraries crawl on a machine that does something else too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=str(folder),
@@ -103,9 +108,13 @@ def run_locally(
             # The runner expects "python" in an image's name; nothing runs in an image here.
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
-                outputs = pipeline(**arguments).outputs
+                # Outside of its own tasks the runner logs nothing, cache hits included.
+                with logging_utils.local_logger_context():
+                    outputs = pipeline(**arguments).outputs
             except RuntimeError as error:
                 raise PipelineFailedError(_failure(output, folder)) from error
+            finally:
+                _give_every_artifact_a_file(folder)
     pages = {name: Path(value.path) for name, value in outputs.items() if isinstance(value, dsl.HTML)}
     return LocalRun(folder=folder, outputs=outputs, reports=_keep_pages(pages, folder))
 
@@ -165,6 +174,16 @@ def _keep_pages(pages: dict[str, Path], folder: Path) -> dict[str, Path]:
         kept[name] = folder / "reports" / f"{name.removesuffix('_report')}.html"
         shutil.copyfile(page, kept[name])
     return kept
+
+
+def _give_every_artifact_a_file(folder: Path) -> None:
+    """Metrics are metadata alone, and the runner's cache answers only for artifacts that lie on disk."""
+    for said in folder.glob("*/*/executor_output.json"):
+        # An interrupted step leaves half a file, and nothing that the cache would answer with.
+        with contextlib.suppress(json.JSONDecodeError):
+            for output in json.loads(said.read_text()).get("artifacts", {}).values():
+                for artifact in output["artifacts"]:
+                    Path(artifact["uri"]).touch()
 
 
 def _code_hash() -> str:

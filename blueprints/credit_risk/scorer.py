@@ -57,6 +57,13 @@ class Calibration(BaseModel):
         """Margins and probabilities as arrays."""
         return np.asarray(self.margins, np.float64), np.asarray(self.probabilities, np.float64)
 
+    def __eq__(self, other: object) -> bool:
+        # Pydantic would compare the cached arrays too.
+        return isinstance(other, Calibration) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash((self.method, self.margins, self.probabilities))
+
     def __call__(self, margins: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities of log-odds, same shape."""
         probabilities: NDArray[np.float64] = np.interp(margins, *self.knots)
@@ -168,5 +175,6 @@ def feature_types(columns: Sequence[Column]) -> list[str]:
 
 
 def default_threads() -> int:
-    """Threads for batch work: every core that this process may use."""
-    return len(os.sched_getaffinity(0))
+    """Threads for batch work: `OMP_NUM_THREADS`, else every core that this process may use."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdigit() and int(limit) > 0 else len(os.sched_getaffinity(0))

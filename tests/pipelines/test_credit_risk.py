@@ -72,6 +72,7 @@ def test_parameters_have_the_documented_defaults_and_none_is_a_secret(compiled):
         "backtest_periods": 6,
         "demographic_parity_difference": 0.15,
         "equalized_odds_difference": 0.15,
+        "group_rows": 200.0,
         "mitigation": "none",
         "mitigation_column": "",
         "minimum_auc": 0.6,
@@ -170,7 +171,6 @@ def test_a_run_writes_its_reports_figures_and_log(first):
 
 
 @slow
-@pytest.mark.xfail(strict=True, reason="the local runner takes no step with metrics from its cache")
 def test_a_second_run_uses_the_first_and_keeps_the_champion(first, home):
     registry, events = Registry(), []
     before, log = registry.by_alias("credit-risk", CHAMPION), registry.promotions()

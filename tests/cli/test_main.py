@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+
+def test_help_is_quick_and_names_every_command(blueprints):
+    begun = time.monotonic()
+    said = blueprints("--help").stdout
+    assert time.monotonic() - begun < 3
+    for command in ("demo", "run", "compile", "submit", "serve", "lineage", "bench", "doctor", "data"):
+        assert f" {command} " in said
+
+
+def test_help_loads_no_heavy_library():
+    heavy = "{'kfp', 'kserve', 'mlflow', 'pandas', 'shap', 'sklearn', 'xgboost'}"
+    code = f"import cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "fraud"), "no blueprint is named 'fraud'; there are: credit-risk"),
+        (("compile", "fraud"), "no blueprint is named 'fraud'"),
+        (("run", "credit-risk", "--set", "trials"), "write it as NAME=VALUE"),
+        (("run", "credit-risk", "--set", "trails=3"), "no such parameter; there are: dataset"),
+        (("run", "credit-risk", "--set", "trials=many"), "must be integer"),
+        (("run", "credit-risk", "--data", "mine.csv"), "--data and --schema go together"),
+        (("demo", "fraud"), "no demo of 'fraud'"),
+        (("bench", "fraud"), "no benchmark of 'fraud'"),
+    ],
+)
+def test_a_wrong_call_says_what_is_right(blueprints, arguments, words):
+    done = blueprints(*arguments)
+    assert done.returncode == 2
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("serve", "credit-risk"), "no champion of 'credit-risk'"),
+        (("serve", "credit-risk", "--package", "nowhere"), "nowhere: no such folder"),
+        (("lineage", "nothing"), "neither a recorded decision"),
+        (("data", "snapshot", "nothing"), "nothing"),
+        (("submit", "credit-risk", "--host", "http://127.0.0.1:9"), "did not take the run"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_error(blueprints, arguments, words):
+    done = blueprints(*arguments)
+    assert done.returncode == 1
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_compile_writes_the_yaml_that_kubeflow_takes(blueprints, tmp_path):
+    assert blueprints("compile", "--output", str(tmp_path / "out")).returncode == 0
+    (spec, *_) = yaml.safe_load_all((tmp_path / "out" / "credit-risk.yaml").read_text())
+    assert spec["pipelineInfo"]["name"] == "credit-risk"
+
+
+def test_doctor_says_for_machines_what_it_says_for_people(blueprints):
+    checks = json.loads(blueprints("doctor", "--json").stdout)
+    assert checks["ready"] is True
+    people = blueprints("doctor")
+    assert people.returncode == 0
+    for check in checks["checks"]:
+        assert check["enables"]
+        assert check["remedy"]
+        assert check["name"].split()[0] in people.stdout
+
+
+def test_datasets_are_listed(blueprints):
+    listed = json.loads(blueprints("data", "list", "--json").stdout)
+    assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german"}
+
+
+def test_status_of_a_service_that_does_not_run(blueprints):
+    done = blueprints("serve", "credit-risk", "--status", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, None)
+    assert "was not running" in blueprints("serve", "credit-risk", "--stop").stdout
