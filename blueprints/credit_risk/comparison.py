@@ -69,6 +69,13 @@ def compare(
         words = "reaches" if passed else "is below"
         reason = f"no champion yet, and the ROC-AUC {auc:.4f} {words} the minimum {minimum_auc:g}"
         return Comparison(challenger=challenger.version, promote=passed, reason=reason)
+    if champion.version == challenger.version:
+        return Comparison(
+            challenger=challenger.version,
+            champion=champion.version,
+            promote=True,
+            reason="it is the champion already",
+        )
     old = CreditScorer(champion, threads=default_threads())
     if missing := [column.name for column in old.columns if column not in schema.columns]:
         return Comparison(
