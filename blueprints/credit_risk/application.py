@@ -35,11 +35,6 @@ def application_model(columns: Sequence[Column]) -> type[BaseModel]:
     return create_model("Application", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
 
 
-def example_application(columns: Sequence[Column]) -> dict[str, Value]:
-    """A valid application, for documentation and smoke tests: the middle of every range, every first category."""
-    return {column.name: _example(column) for column in columns}
-
-
 def nearest_field(name: str, columns: Sequence[Column]) -> str | None:
     """The field that a misspelt name most likely means, if one is near."""
     near = difflib.get_close_matches(name.lower(), [column.name for column in columns], n=1)
@@ -130,15 +125,6 @@ def _value(cell: np.float32, column: Column) -> Value:
     if column.kind == "category":
         return column.categories[int(cell)]
     return int(cell) if column.kind == "integer" else float(cell)
-
-
-def _example(column: Column) -> Value:
-    if column.kind == "category":
-        return column.categories[0]
-    low = column.minimum if column.minimum is not None else 0.0
-    high = column.maximum if column.maximum is not None else low + 100.0
-    middle = round((max(low, high - 1e6) + high) / 2, 2)
-    return int(middle) if column.kind == "integer" else middle
 
 
 def _field(column: Column) -> tuple[Any, Any]:

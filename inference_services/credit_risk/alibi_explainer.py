@@ -93,9 +93,7 @@ class AlibiExplainer(ServedModel):
         self.version = package.version
         self._scorer = CreditScorer(package)
         self._search = AnchorSearch(self._scorer, package)
-        self._applications = Applications(
-            self._scorer.columns, max_rows=min(max_rows, _MAX_APPLICATIONS), with_decision_id=True
-        )
+        self._applications = Applications(package, max_rows=min(max_rows, _MAX_APPLICATIONS))
         self.schemas = {**self._applications.schemas(), "Explanation": _EXPLANATION}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="anchor")
         self._waiting = 0
@@ -117,7 +115,7 @@ class AlibiExplainer(ServedModel):
                 "v1",
                 {"type": "object", "required": ["explanations"], "properties": {"explanations": explanations}},
                 request=self._applications.request_schema("instances"),
-                example={"instances": [self._applications.example()]},
+                example={"instances": [self._applications.typical]},
             )
         ]
 

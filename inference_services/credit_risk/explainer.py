@@ -8,7 +8,7 @@ from typing import Any
 from kserve.metrics import EXPLAIN_HIST_TIME, get_labels
 
 from blueprints.credit_risk.application import Value, encode_applications
-from blueprints.credit_risk.reasons import describe, reasons, typical_values
+from blueprints.credit_risk.reasons import describe, reasons
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.credit_risk.waterfall import Step, waterfall
 from blueprints.model_package import ModelPackage
@@ -84,9 +84,8 @@ class CreditExplainer(ServedModel):
         self._columns = scorer.columns
         self._scorer = BatchedScorer(scorer)
         self._threshold = scorer.policy.threshold
-        self._typical = typical_values(package.reference(), self._columns)
         self._protected = frozenset(package.lineage.parameters.get("protected", ()))
-        self._applications = Applications(self._columns, max_rows=max_rows, with_decision_id=True)
+        self._applications = Applications(package, max_rows=max_rows)
         self.schemas = {**self._applications.schemas(), "Explanation": _EXPLANATION}
         self._seconds = EXPLAIN_HIST_TIME.labels(**get_labels(name))
 
@@ -102,7 +101,7 @@ class CreditExplainer(ServedModel):
                 "v1",
                 {"type": "object", "required": ["explanations"], "properties": {"explanations": explanations}},
                 request=self._applications.request_schema("instances", parameters=_PARAMETERS),
-                example={"instances": [self._applications.example()], "parameters": {"plot": "waterfall"}},
+                example={"instances": [self._applications.typical], "parameters": {"plot": "waterfall"}},
                 media_types=(_SVG,),
             )
         ]
@@ -153,7 +152,12 @@ class CreditExplainer(ServedModel):
         declined = probability >= self._threshold
         by_feature = dict(zip([column.name for column in self._columns], contributions, strict=True))
         why = reasons(
-            self._columns, application, by_feature, self._typical, declined=declined, leave_out=self._protected
+            self._columns,
+            application,
+            by_feature,
+            self._applications.typical,
+            declined=declined,
+            leave_out=self._protected,
         )
         explanation: dict[str, Any] = {
             "probability_of_default": probability,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from blueprints.credit_risk.application import Value, application_model, example_application, nearest_field
-from blueprints.schema import Column
+from blueprints.credit_risk.application import Value, application_model, nearest_field
+from blueprints.credit_risk.reasons import typical_values
+from blueprints.model_package import ModelPackage
 from inference_services.serving.errors import Location, from_pydantic, refuse
 
 DECISION_ID = "decision_id"
@@ -32,21 +32,24 @@ class DecisionAnswer(BaseModel):
 class Applications:
     """Reads applications and describes them in OpenAPI.
 
-    Args:
+    Attributes:
         columns: The signature's inputs.
+        typical: A typical application: the example in the documentation, and what reasons compare with.
+
+    Args:
+        package: The model package: its signature, and its reference sample for an example.
         max_rows: Most applications in one request.
-        with_decision_id: Whether an application may bring its own `decision_id`.
     """
 
-    def __init__(self, columns: Sequence[Column], *, max_rows: int, with_decision_id: bool) -> None:
-        if any(column.name in (DECISION_ID, "applications") for column in columns):
+    def __init__(self, package: ModelPackage, *, max_rows: int) -> None:
+        self.columns = package.signature.inputs
+        if any(column.name in (DECISION_ID, "applications") for column in self.columns):
             raise ValueError("columns may not be named 'decision_id' or 'applications': the requests use these names")
-        self.columns = tuple(columns)
+        self.typical = typical_values(package.reference(), self.columns)
         self._max_rows = max_rows
-        model = application_model(columns)
-        if with_decision_id:
-            described = Field(default=None, title="Your id for the decision; the same id is decided once only")
-            model = create_model("Application", __base__=model, decision_id=(DecisionId | None, described))
+        described = Field(default=None, title="Your id for the decision; the same id is decided once only")
+        base = application_model(self.columns)
+        model = create_model("Application", __base__=base, decision_id=(DecisionId | None, described))
         self._one = TypeAdapter(model)
         self._many = TypeAdapter(list[model])  # type: ignore[valid-type]
 
@@ -97,10 +100,6 @@ class Applications:
             "additionalProperties": False,
             "properties": {field: applications, **more},
         }
-
-    def example(self) -> dict[str, Value]:
-        """A valid application."""
-        return example_application(self.columns)
 
     def _nearest(self, name: str) -> str | None:
         return nearest_field(name, self.columns)

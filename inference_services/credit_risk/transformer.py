@@ -67,7 +67,7 @@ class CreditTransformer(ServedModel):
         self.inputs = [*map(_tensor_spec, self._columns), TensorSpec(DECISION_ID, "BYTES", required=False)]
         self.outputs = list(_OUTPUTS)
         self._specs = {spec.name: spec for spec in _OUTPUTS}
-        self._applications = Applications(self._columns, max_rows=options.max_rows, with_decision_id=True)
+        self._applications = Applications(package, max_rows=options.max_rows)
         self.schemas = self._applications.schemas()
         self._threshold = package.document(POLICY, Policy).threshold
         self._store = store
@@ -111,7 +111,7 @@ class CreditTransformer(ServedModel):
 
     def operations(self) -> Sequence[Operation]:
         """The typed `/predict`, and KServe's v1 predict."""
-        example = self._applications.example()
+        example = self._applications.typical
         one = {"$ref": "#/components/schemas/Application"}
         decision = {"$ref": "#/components/schemas/Decision"}
         return [

@@ -7,22 +7,22 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import grpc
 import orjson
 import uvicorn
 import uvloop
-from fastapi.openapi.docs import get_swagger_ui_html
 from kserve import ModelServer
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from prometheus_client import REGISTRY
 
 from blueprints.model_package import ModelPackage, PackageError, open_package
+from inference_services.serving.docs import documentation
 from inference_services.serving.grpc_service import InferenceService
 from inference_services.serving.logs import configure_logs
 from inference_services.serving.metrics import RequestMetrics
-from inference_services.serving.model import Call, Operation, Reply, ServedModel
+from inference_services.serving.model import ServedModel
 from inference_services.serving.openapi import openapi
 from inference_services.serving.options import Options
 from inference_services.serving.protocol import standard_operations
@@ -64,13 +64,8 @@ class Server(ModelServer):  # type: ignore[misc]
             *model.operations(),
             *standard_operations(model, self._reader, REGISTRY, max_rows=self._options.max_rows),
         ]
-        document = orjson.dumps(openapi(f"{model.name} {model.role}", model.version, operations, model.schemas))
-        page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title=f"{model.name} {model.role}").body)
-        for path, body, media_type in (
-            ("/openapi.json", document, b"application/json"),
-            ("/docs", page, b"text/html; charset=utf-8"),
-        ):
-            operations.append(Operation("GET", path, _constant(body, media_type), "", "", {}, work=False))
+        document = openapi(f"{model.name} {model.role}", model.version, operations, model.schemas)
+        operations += documentation(orjson.dumps(document))
         return RestApplication(operations, self._options, self._metrics, (model.name, model.version))
 
     def run(self) -> None:
@@ -172,10 +167,3 @@ def serve(build: Callable[[ModelPackage, Options], ServedModel]) -> None:
     except PackageError as error:
         sys.exit(f"model package refused: {error}")
     Server(model, options).run()
-
-
-def _constant(body: bytes, media_type: bytes) -> Callable[[Call], Awaitable[Reply]]:
-    async def answer(_: Call) -> Reply:
-        return Reply(body, media_type=media_type)
-
-    return answer

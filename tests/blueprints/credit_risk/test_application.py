@@ -16,7 +16,6 @@ from blueprints.credit_risk.application import (
     decode_features,
     encode_applications,
     encode_frame,
-    example_application,
     nearest_field,
 )
 from blueprints.schema import Column
@@ -100,10 +99,6 @@ def test_the_json_schema_tells_titles_units_bounds_and_categories():
         "maximum": 1e6,
     }
     assert properties["housing"]["enum"] == ["own", "rent", "free"]
-
-
-def test_the_example_is_valid():
-    assert Application.model_validate(example_application(COLUMNS))
 
 
 def test_an_unknown_category_or_a_missing_value_in_a_frame_is_named():
