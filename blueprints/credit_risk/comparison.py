@@ -69,13 +69,6 @@ def compare(
         words = "reaches" if passed else "is below"
         reason = f"no champion yet, and the ROC-AUC {auc:.4f} {words} the minimum {minimum_auc:g}"
         return Comparison(challenger=challenger.version, promote=passed, reason=reason)
-    if champion.version == challenger.version:
-        return Comparison(
-            challenger=challenger.version,
-            champion=champion.version,
-            promote=True,
-            reason="it is the champion already",
-        )
     old = CreditScorer(champion, threads=default_threads())
     if missing := [column.name for column in old.columns if column not in schema.columns]:
         return Comparison(
@@ -90,16 +83,15 @@ def compare(
     old_result = evaluate(old_margins, target, old.policy, {}, resamples=100, seed=seed)
     difference, auc = new_result.auc_margin, new_result.model.roc_auc.value
     passed = auc >= minimum_auc and difference.low >= -tolerance
-    words = (
-        f"ROC-AUC {auc:.4f}, {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}) to the champion"
-    )
-    verdict = "within" if difference.low >= -tolerance else "beyond"
+    interval = f"{difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f}) to the champion"
+    verdict = f"{'within' if difference.low >= -tolerance else 'beyond'} the tolerance of {tolerance:g}"
+    words = "it is the champion already" if champion.version == challenger.version else f"{interval}: {verdict}"
     return Comparison(
         challenger=challenger.version,
         champion=champion.version,
         auc_difference=difference,
         cost_difference=new_result.cost_per_application - old_result.cost_per_application,
         promote=passed,
-        reason=f"{words}: {verdict} the tolerance of {tolerance:g}"
+        reason=f"ROC-AUC {auc:.4f}, {words}"
         + ("" if auc >= minimum_auc else f", but below the minimum {minimum_auc:g}"),
     )

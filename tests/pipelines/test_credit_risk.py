@@ -179,7 +179,7 @@ def test_a_second_run_uses_the_first_and_keeps_the_champion(first, home):
     assert cached == STEPS - {"compare-with-champion", "register-model", "promote-model"}
     assert {event.step for event in events if event.kind == "started"} == STEPS - cached
     assert run.outputs["metrics"].metadata == first[0].outputs["metrics"].metadata
-    assert "+0.0000 (+0.0000 to +0.0000) to the champion: within the tolerance" in run.outputs["reason"]
+    assert "it is the champion already" in run.outputs["reason"]
     assert registry.by_alias("credit-risk", CHAMPION) == before
     assert run.outputs["version"] == before.number
     assert registry.promotions() == log

@@ -100,7 +100,8 @@ def test_a_better_model_below_the_minimum_is_not_promoted(good, poor, test_rows,
 def test_the_champion_itself_may_stay(good, test_rows, loans_schema):
     verdict = compare(good, good, test_rows, loans_schema)
     assert verdict.promote
-    assert verdict.reason == "it is the champion already"
+    assert verdict.auc_difference.value == verdict.auc_difference.low == verdict.cost_difference == 0
+    assert "it is the champion already" in verdict.reason
 
 
 def test_a_champion_of_other_columns_cannot_be_compared(good, credit_package, test_rows, loans_schema):
