@@ -65,7 +65,7 @@ def demo(
 
 
 def declined_application(package: ModelPackage) -> dict[str, Any]:
-    """The application of the reference sample that stands in the middle of the declined ones."""
+    """The application of the reference sample that is riskier than three in four of the declined ones."""
     import math
 
     from blueprints.credit_risk.packaging import OUTPUT
@@ -73,7 +73,7 @@ def declined_application(package: ModelPackage) -> dict[str, Any]:
 
     threshold = package.document(POLICY, Policy).threshold
     declined = [row for row in package.reference().to_pylist() if row[OUTPUT.name] >= threshold]
-    row = sorted(declined, key=lambda row: row[OUTPUT.name])[len(declined) // 2]
+    row = sorted(declined, key=lambda row: row[OUTPUT.name])[len(declined) * 3 // 4]
     del row[OUTPUT.name]
     missing = {name: None for name, value in row.items() if isinstance(value, float) and math.isnan(value)}
     return {**row, **missing}
@@ -115,8 +115,7 @@ def _summary(
         Panel(
             f"[bold {colour}]{decision['decision'].upper()}[/]  probability of default "
             f"[bold]{decision['probability_of_default']:.1%}[/], declined from {decision['threshold']:.1%}\n{reasons}\n"
-            f"[dim]decision {decision['decision_id']}, model {decision['model_version']}; "
-            f"blueprints lineage {decision['decision_id']} prints the way back[/]",
+            f"[dim]decision {decision['decision_id']} by model {decision['model_version']}, on record[/]",
             title="One decision with its reasons",
             title_align="left",
         )
@@ -138,6 +137,7 @@ def _summary(
         f"{urls['explainer']}/v1/models/{MODEL}:explain",
         soft_wrap=True,
     )
+    console.print(f"  lineage       .venv/bin/blueprints lineage {decision['decision_id']}", soft_wrap=True)
     if keep:
         console.print(f"  stop          .venv/bin/blueprints serve {MODEL} --stop", soft_wrap=True)
 

@@ -10,7 +10,7 @@ from blueprints.credit_risk.application import encode_frame
 from blueprints.credit_risk.evaluation import Estimate, evaluate
 from blueprints.credit_risk.scorer import CreditScorer, default_threads
 from blueprints.model_package import ModelPackage
-from blueprints.schema import TableSchema
+from blueprints.schema import Column, TableSchema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,8 @@ def compare(
         reason = f"no champion yet, and the ROC-AUC {auc:.4f} {words} the minimum {minimum_auc:g}"
         return Comparison(challenger=challenger.version, promote=passed, reason=reason)
     old = CreditScorer(champion, threads=default_threads())
-    if missing := [column.name for column in old.columns if column not in schema.columns]:
+    known = {_meaning(column) for column in schema.columns}
+    if missing := [column.name for column in old.columns if _meaning(column) not in known]:
         return Comparison(
             challenger=challenger.version,
             champion=champion.version,
@@ -95,3 +96,8 @@ def compare(
         reason=f"ROC-AUC {auc:.4f}, {words}"
         + ("" if auc >= minimum_auc else f", but below the minimum {minimum_auc:g}"),
     )
+
+
+def _meaning(column: Column) -> tuple[str, str, tuple[str, ...]]:
+    """What a model depends on; titles, descriptions and bounds may change under it."""
+    return column.name, column.kind, column.categories

@@ -120,3 +120,8 @@ def test_a_champion_of_fewer_columns_can(good, make_loans, test_rows, loans_sche
     verdict = compare(good, write(tmp_path / "package", model), test_rows, loans_schema)
     assert verdict.promote
     assert verdict.auc_difference.value > 0
+
+
+def test_other_words_for_the_same_columns_do_not_matter(good, test_rows, loans_schema):
+    columns = tuple(column.model_copy(update={"title": "x", "description": "y"}) for column in loans_schema.columns)
+    assert compare(good, good, test_rows, loans_schema.model_copy(update={"columns": columns})).promote
