@@ -2,10 +2,12 @@
 
 A reason names what the applicant can recognise: the feature, its value, and what is typical. Which features count is
 decided by their SHAP values: those that raised the risk most for a decline, those that lowered it most for an approval.
+A feature with a small part in that is no principal reason and is not named.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
     from blueprints.credit_risk.application import Value
     from blueprints.schema import Column
+
+_LEAST_SHARE = 0.1
+_CLOSE = 0.1
+_EXPLAINED = re.compile(r"(?<![\w.])(-?\d+) = ([^,;.]+)")
+_PLURAL = re.compile(r"^([a-z]+)s\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,8 @@ def reasons(
 ) -> list[Reason]:
     """The features that speak most for a decision, strongest first.
 
+    Named are those with at least a tenth of all that speaks for it, or else the strongest one.
+
     Args:
         columns: The signature's inputs.
         application: The applicant's values.
@@ -75,36 +84,55 @@ def reasons(
     sign = 1 if declined else -1
     speaking = [column for column in columns if column.name not in leave_out and sign * contributions[column.name] > 0]
     speaking.sort(key=lambda column: -abs(contributions[column.name]))
+    least = _LEAST_SHARE * sum(max(sign * contribution, 0.0) for contribution in contributions.values())
+    principal = [column for column in speaking[:count] if abs(contributions[column.name]) >= least] or speaking[:1]
     return [
         Reason(
             column.name,
             _sentence(column, application.get(column.name), typical[column.name]),
             contributions[column.name],
         )
-        for column in speaking[:count]
+        for column in principal
     ]
 
 
 def describe(value: Value, column: Column) -> str:
-    """A value as people write it: `"20,000 NTD"`, `"university"`, `"not given"`."""
+    """A value as people write it: `"20,000 NTD"`, `"1 month"`, `"university"`, `"not given"`."""
     if value is None:
         return "not given"
     if isinstance(value, str):
         return value
-    return f"{_number(float(value))} {column.unit}".rstrip()
+    number = _number(float(value))
+    unit = _PLURAL.sub(r"\1", column.unit) if number == "1" else column.unit
+    return f"{number} {unit}".rstrip()
+
+
+def interpret(value: Value, column: Column) -> str:
+    """What a value means, where the column's description explains it as in `"-1 = paid in full, 0 = minimum paid"`.
+
+    Any other value is described; see `describe`.
+    """
+    if column.kind == "integer" and value is not None:
+        for number, meaning in _EXPLAINED.findall(column.description):
+            if int(number) == value:
+                return str(meaning)
+    return describe(value, column)
 
 
 def _sentence(column: Column, value: Value, typical: Value) -> str:
-    start = f"{column.label}: {describe(value, column)}"
+    told = interpret(value, column)
+    start = f"{column.label}: {told}"
     if typical is None:
         return start
-    usual = describe(typical, column)
-    if value is None:
-        return f"{start}; typical is {usual}"
-    if describe(value, column) == usual:
+    usual = interpret(typical, column)
+    if told == usual:
         return f"{start}, as is typical"
     if isinstance(value, str) or isinstance(typical, str):
         return f"{start}; most common is {usual}"
+    if value is None or (told, usual) != (describe(value, column), describe(typical, column)):
+        return f"{start}; typical is {usual}"
+    if abs(value - typical) <= _CLOSE * abs(typical):
+        return f"{start}, close to the typical {usual}"
     return f"{start}, {'above' if value > typical else 'below'} the typical {usual}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from kserve.metrics import EXPLAIN_HIST_TIME, get_labels
 
 from blueprints.credit_risk.application import Value, encode_applications
-from blueprints.credit_risk.reasons import describe, reasons
+from blueprints.credit_risk.reasons import interpret, reasons
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.credit_risk.waterfall import Step, waterfall
 from blueprints.model_package import ModelPackage
@@ -176,7 +176,7 @@ class CreditExplainer(ServedModel):
         if with_plot:
             explanation["plot"] = waterfall(
                 [
-                    Step(f"{column.label}: {describe(application[column.name], column)}", by_feature[column.name])
+                    Step(f"{column.label}: {interpret(application[column.name], column)}", by_feature[column.name])
                     for column in self._columns
                 ],
                 base_value,

@@ -25,7 +25,7 @@ row = st.tuples(number, st.integers(-2, 9), number | st.just(math.nan), st.sampl
         (SPACE.is_between(0, 50_000, None), "credit limit above 50,000 NTD"),
         (SPACE.is_between(0, 20_000, 50_000), "credit limit above 20,000 NTD and at most 50,000 NTD"),
         (SPACE.is_between(1, None, 0), "repayment status in September at most 0 months"),
-        (SPACE.is_between(1, 0.4, None), "repayment status in September at least 1 months"),
+        (SPACE.is_between(1, 0.4, None), "repayment status in September at least 1 month"),
         (SPACE.is_between(1, 1, 2.5), "repayment status in September is 2 months"),
         (SPACE.is_between(2, None, 0.25), "share of the limit in use not given or at most 0.25"),
         (SPACE.is_between(2, -1e38, 0.25), "share of the limit in use at most 0.25"),
