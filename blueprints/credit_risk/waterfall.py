@@ -123,7 +123,7 @@ def _ticks(low: float, high: float) -> list[float]:
     raw = (high - low) / 5
     power = 10.0 ** np.floor(np.log10(raw))
     step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw)
-    return [round(float(tick), 10) for tick in np.arange(np.ceil(low / step) * step, high, step)]
+    return [round(float(tick), 10) + 0.0 for tick in np.arange(np.ceil(low / step) * step, high, step)]
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, stroke: str) -> str:
