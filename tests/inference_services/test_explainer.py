@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import xml.etree.ElementTree as ET
@@ -12,6 +13,9 @@ import pytest
 import shap
 
 from blueprints.credit_risk.application import decode_features
+from blueprints.credit_risk.scorer import POLICY, WEIGHTS
+from blueprints.model_package import open_package, write_package
+from inference_services.credit_risk.explainer import CreditExplainer
 from tests.conftest import CREDIT_COLUMNS, credit_features
 from tests.inference_services.bad_input import APPLICATION, BAD_JSON_VALUES
 
@@ -51,6 +55,29 @@ def test_reasons_for_a_decline_name_what_raised_the_risk_in_words(explainer):
     assert [r["contribution"] for r in reasons] == sorted((r["contribution"] for r in reasons), reverse=True)
     assert all(reason["contribution"] > 0 for reason in reasons)
     assert any(r["text"].startswith("Late payments in the last year: 12, above the typical ") for r in reasons)
+
+
+def test_what_the_trainer_calls_protected_is_never_a_reason_though_it_counts(credit_package, tmp_path):
+    lineage = credit_package.lineage.model_copy(update={"parameters": {"protected": ["late_payments", "housing"]}})
+    package = write_package(
+        tmp_path / "package",
+        files={name: credit_package.read_bytes(name) for name in (WEIGHTS, POLICY)},
+        signature=credit_package.signature,
+        lineage=lineage,
+        reference=credit_package.reference(),
+        model_card="",
+    )
+
+    async def reasons_of(served) -> list[set[str]]:
+        explainer = CreditExplainer("credit-risk", served, max_rows=100)
+        applications = decode_features(credit_features(40, seed=5), CREDIT_COLUMNS)
+        explanations = await explainer.explanations(applications, with_plot=False)
+        assert all("late_payments" in explanation["contributions"] for explanation in explanations)
+        return [{reason["feature"] for reason in explanation["reasons"]} for explanation in explanations]
+
+    protected = {"late_payments", "housing"}
+    assert any(named & protected for named in asyncio.run(reasons_of(credit_package)))
+    assert not any(named & protected for named in asyncio.run(reasons_of(open_package(package.folder))))
 
 
 def test_a_plot_comes_on_request_inside_json_or_alone(explainer):
