@@ -18,6 +18,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from blueprints.credit_risk.application import decode_features
 from blueprints.credit_risk.decisions import DecisionStore
+from tests.blueprints.credit_risk.postgres import running_cluster
 from tests.conftest import CREDIT_COLUMNS, credit_features
 from tests.inference_services.bad_input import APPLICATION, BAD_JSON_VALUES
 from tests.inference_services.conftest import start
@@ -213,6 +214,30 @@ def test_what_was_answered_survives_sigkill(predictor, credit_package, tmp_path,
         on_record = {row[0] for row in connection.execute("SELECT decision_id FROM decisions")}
     assert len(answered) > 20
     assert set(answered) <= on_record
+
+
+@pytest.fixture
+def postgres():
+    yield from running_cluster()
+
+
+def test_decisions_go_to_postgresql_where_the_url_says_so(predictor, credit_package, postgres, tmp_path):
+    url = postgres.new_database()
+    flag = f"--predictor_host=127.0.0.1:{predictor.http_port}"
+    server = start("transformer", credit_package.folder, tmp_path, flag, DECISIONS_URL=url)
+    try:
+        server.wait("/readyz")
+        answers = [server.client.post("/predict", json={**APPLICATION, "decision_id": "d"}) for _ in range(2)]
+        other = {**APPLICATION, "late_payments": 0, "decision_id": "d"}
+        assert server.client.post("/predict", json=other).status_code == 409
+    finally:
+        code = server.stop()
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert code == 0
+    store = DecisionStore(url)
+    assert store.read("d").decision.inputs == APPLICATION
+    assert store.read("d").lineage["pipeline_run"] == "test-run"
+    store.close()
 
 
 def test_the_documentation_shows_the_application_and_an_example_that_works(transformer):
