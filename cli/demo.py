@@ -46,7 +46,8 @@ def demo(
         package = Registry().champion(MODEL)
         with console.status("Starting transformer, predictor and explainer"):
             # A service of an earlier demo may hold another model.
-            background.stop(blueprint)
+            if background.stop(blueprint):
+                console.print("  stopped the service that was running in this workspace")
             started = time.monotonic()
             state = background.start(blueprint, LOCAL_OVERLAY, model_dir=package.folder, port=port)
         console.print(f"  ready after {time.monotonic() - started:.1f} s")

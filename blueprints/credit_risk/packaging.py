@@ -105,7 +105,8 @@ def model_card(model: TrainedModel, lineage: Lineage, evaluation: Evaluation, fa
         for column in fairness.columns
     )
     policy = model.policy
-    verdict = "passed" if fairness.passed else "; ".join(fairness.violations)
+    judged = any(column.comparable for column in fairness.columns)
+    verdict = "; ".join(fairness.violations) or ("passed" if judged else "nothing to judge, too few rows or groups")
     return f"""# Model card: {MODEL_NAME}
 
 Probability that a credit applicant defaults, from {len(model.columns)} inputs; calibrated XGBoost.
