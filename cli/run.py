@@ -20,8 +20,11 @@ Settings = Annotated[
 ]
 DatasetName = Annotated[str | None, typer.Option("--dataset", help="Dataset: taiwan, car_loan, german, or a new name.")]
 DataFile = Annotated[str | None, typer.Option("--data", help="Your own CSV or Parquet file, path or URI.")]
+Query = Annotated[
+    str | None, typer.Option("--query", help="Your own data as one SELECT; BLUEPRINTS_DATABASE_URL says where.")
+]
 SchemaFile = Annotated[
-    Path | None, typer.Option("--schema", exists=True, dir_okay=False, help="YAML file that describes --data.")
+    Path | None, typer.Option("--schema", exists=True, dir_okay=False, help="YAML file that describes your own data.")
 ]
 
 
@@ -29,6 +32,7 @@ def run(
     blueprint: Blueprint,
     dataset: DatasetName = None,
     data: DataFile = None,
+    query: Query = None,
     schema: SchemaFile = None,
     settings: Settings = [],  # noqa: B006 - Typer copies it
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every step, whatever ran before.")] = False,
@@ -38,8 +42,8 @@ def run(
     from cli.progress import run_with_progress
 
     with known_errors():
-        pipeline, arguments = _pipeline(blueprint, dataset, data, schema, settings)
-        finished = run_with_progress(pipeline, arguments, use_cache=not no_cache and data is None, quiet=json)
+        pipeline, arguments = _pipeline(blueprint, dataset, data, query, schema, settings)
+        finished = run_with_progress(pipeline, arguments, use_cache=not no_cache and schema is None, quiet=json)
     if json:
         print_json(_summary(finished))
         return
@@ -73,6 +77,7 @@ def submit(
     host: Annotated[str, typer.Option(help="URL of the Kubeflow Pipelines API.", envvar="KFP_HOST")],
     dataset: DatasetName = None,
     data: DataFile = None,
+    query: Query = None,
     schema: SchemaFile = None,
     settings: Settings = [],  # noqa: B006 - Typer copies it
     experiment: Annotated[str, typer.Option(help="Experiment of the run.")] = "blueprints",
@@ -82,12 +87,12 @@ def submit(
     import kfp
 
     with known_errors():
-        pipeline, arguments = _pipeline(blueprint, dataset, data, schema, settings)
+        pipeline, arguments = _pipeline(blueprint, dataset, data, query, schema, settings)
     try:
         # The client prints links of its own.
         with contextlib.redirect_stdout(sys.stderr):
             submitted = kfp.Client(host=host).create_run_from_pipeline_func(
-                pipeline, arguments=arguments, experiment_name=experiment, enable_caching=data is None
+                pipeline, arguments=arguments, experiment_name=experiment, enable_caching=schema is None
             )
     except Exception as error:
         raise fail(f"{host} did not take the run: {error}. Is this the URL of the Kubeflow Pipelines API?") from error
@@ -99,12 +104,19 @@ def submit(
 
 
 def _pipeline(
-    blueprint: str, dataset: str | None, data: str | None, schema: Path | None, settings: list[str]
+    blueprint: str,
+    dataset: str | None,
+    data: str | None,
+    query: str | None,
+    schema: Path | None,
+    settings: list[str],
 ) -> tuple[Any, dict[str, Any]]:
     from pipelines import load
 
-    if (data is None) != (schema is None):
-        raise fail("--data and --schema go together: the schema says what the data holds", code=2)
+    if data is not None and query is not None:
+        raise fail("give --data or --query, not both", code=2)
+    if (data is None and query is None) != (schema is None):
+        raise fail("--data or --query goes together with --schema, which says what the data holds", code=2)
     with _unknown_blueprint():
         pipeline = load(blueprint)
     chosen = dict(_setting(text) for text in settings)
@@ -113,8 +125,11 @@ def _pipeline(
         # A model of other columns is another model; it must not stand against this one's champion.
         if dataset != "taiwan":
             chosen.setdefault("registered_model", f"{blueprint}-{dataset.replace('_', '-')}")
-    if data is not None and schema is not None:
+    if data is not None:
         chosen["data_uri"] = data if "://" in data else str(Path(data).resolve())
+    if query is not None:
+        chosen["sql_query"] = query
+    if schema is not None:
         chosen["schema_yaml"] = schema.read_text(encoding="utf-8")
     return pipeline, _typed(pipeline, chosen)
 

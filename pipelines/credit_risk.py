@@ -42,6 +42,7 @@ class Outputs(NamedTuple):
 def credit_risk(
     dataset: str = "taiwan",
     data_uri: str = "",
+    sql_query: str = "",
     schema_yaml: str = "",
     test_share: float = 0.2,
     validation_share: float = 0.15,
@@ -65,6 +66,7 @@ def credit_risk(
     Args:
         dataset: Name of a dataset, or of the user's own data.
         data_uri: CSV or Parquet file of the user's own data; empty for a named dataset.
+        sql_query: The user's own data as one SELECT; BLUEPRINTS_DATABASE_URL says where.
         schema_yaml: Schema of the user's own data.
         test_share: Share of the rows that is held out.
         validation_share: Share of the rows for calibration and threshold.
@@ -86,7 +88,7 @@ def credit_risk(
     Returns:
         Reports, figures, the model package and the gate's verdict.
     """
-    ingested = ingest_dataset(dataset=dataset, data_uri=data_uri, schema_yaml=schema_yaml)
+    ingested = ingest_dataset(dataset=dataset, data_uri=data_uri, sql_query=sql_query, schema_yaml=schema_yaml)
     validated = validate_dataset(snapshot=ingested.outputs["snapshot"])
     parts = split_dataset(
         snapshot=ingested.outputs["snapshot"],

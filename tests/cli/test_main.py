@@ -32,7 +32,7 @@ def test_help_loads_no_heavy_library():
         (("run", "credit-risk", "--set", "trials"), "write it as NAME=VALUE"),
         (("run", "credit-risk", "--set", "trails=3"), "no such parameter; there are: dataset"),
         (("run", "credit-risk", "--set", "trials=many"), "must be integer"),
-        (("run", "credit-risk", "--data", "mine.csv"), "--data and --schema go together"),
+        (("run", "credit-risk", "--data", "mine.csv"), "goes together with --schema"),
         (("demo", "fraud"), "no demo of 'fraud'"),
         (("bench", "fraud"), "no benchmark of 'fraud'"),
     ],

@@ -63,6 +63,7 @@ def test_parameters_have_the_documented_defaults_and_none_is_a_secret(compiled):
     assert {name: parameter.get("defaultValue") for name, parameter in given.items()} == {
         "dataset": "taiwan",
         "data_uri": "",
+        "sql_query": "",
         "schema_yaml": "",
         "test_share": 0.2,
         "validation_share": 0.15,
