@@ -21,8 +21,8 @@ help:  ## List every target
 
 install: .venv/.installed  ## Make the environment (.venv) from the lock, with a uv of its own
 
-demo: install  ## Train, register, serve and explain credit decisions on this machine (KEEP=1 leaves the service running)
-	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(KEEP),--keep)
+demo: install  ## Train, register, serve and explain credit decisions on this machine (KEEP=1 leaves the service running, PORT=8080)
+	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(PORT),--port $(PORT))
 
 test: install alibi  ## Run the whole test suite
 	@$(RUN)pytest
@@ -60,7 +60,8 @@ lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that sti
 lock-upgrade:  ## Write the locks with the newest versions that fit
 	@$(MAKE) lock LOCK_UPGRADE=--upgrade
 
-clean:  ## Delete what runs made: data, models, registry, services (stops nothing)
+clean:  ## Stop the service and delete what runs made: data, models, registry, decisions
+	@[ ! -x .venv/bin/blueprints ] || $(RUN)blueprints serve $(BLUEPRINT) --stop
 	rm -rf .blueprints build
 
 distclean: clean  ## Delete the environments too

@@ -99,12 +99,14 @@ class ModelPackage:
     Attributes:
         folder: Where it lies.
         digest: SHA-256 of its `SHA256SUMS`, 64 hex digits.
+        checksums: SHA-256 of each file by name.
         signature: Inputs and outputs.
         lineage: Origin.
     """
 
     folder: Path
     digest: str
+    checksums: Mapping[str, str]
     signature: Signature
     lineage: Lineage
 
@@ -117,12 +119,15 @@ class ModelPackage:
         """The content of one file of the package.
 
         Raises:
-            PackageError: The package has no such file.
+            PackageError: The package has no such file, or it changed since the package was opened.
         """
         try:
-            return (self.folder / name).read_bytes()
+            content = (self.folder / name).read_bytes()
         except FileNotFoundError as error:
             raise PackageError(f"{self.folder}: no file {name!r} in this model package") from error
+        if hashlib.sha256(content).hexdigest() != self.checksums.get(name):
+            raise PackageError(f"{self.folder}: {name} changed since the package was opened; copy the package again")
+        return content
 
     def document(self, name: str, kind: type[_Document]) -> _Document:
         """One JSON file of the package, validated.
@@ -134,9 +139,10 @@ class ModelPackage:
 
     def reference(self) -> pa.Table:
         """The sample of training inputs and predictions that drift is measured against."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(self.folder / REFERENCE)
+        return pq.read_table(pa.BufferReader(self.read_bytes(REFERENCE)))
 
 
 def write_package(
@@ -224,6 +230,7 @@ def open_package(folder: Path) -> ModelPackage:
     return ModelPackage(
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
+        checksums=expected,
         signature=_parse(Signature, (folder / SIGNATURE).read_bytes(), folder / SIGNATURE),
         lineage=_parse(Lineage, (folder / LINEAGE).read_bytes(), folder / LINEAGE),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,16 +27,25 @@ MODEL = "credit-risk"
 def demo(
     blueprint: Annotated[str, typer.Argument(help="Name of the blueprint.")] = MODEL,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.")] = False,
-    port: Annotated[int, typer.Option(help="First of the service's ports; 0 takes free ones.", min=0)] = 8080,
+    port: Annotated[
+        int, typer.Option(help="First of the service's ports; 0 takes free ones.", min=0, max=65532)
+    ] = 8080,
 ) -> None:
     """Train, register, serve and explain: the whole loop, here."""
     if blueprint != MODEL:
         raise fail(f"no demo of {blueprint!r}; there is {MODEL}", code=2)
     begun = time.monotonic()
+    # A closed terminal or a polite kill ends the demo as Ctrl-C does, and with it the service.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     from cli.progress import run_with_progress
     from localcluster import background
+    from localcluster.service import check_ports
     from pipelines import load
 
+    with known_errors():
+        background.stop(blueprint)
+        check_ports(port)
     console.rule("[bold]Credit risk: from applications to an explained decision")
     console.print("[bold]1  Train, evaluate, audit and register[/] (the pipeline that Kubeflow runs, on this machine)")
     run = run_with_progress(load(blueprint), {}, use_cache=True)
@@ -45,9 +55,6 @@ def demo(
 
         package = Registry().champion(MODEL)
         with console.status("Starting transformer, predictor and explainer"):
-            # A service of an earlier demo may hold another model.
-            if background.stop(blueprint):
-                console.print("  stopped the service that was running in this workspace")
             started = time.monotonic()
             state = background.start(blueprint, LOCAL_OVERLAY, model_dir=package.folder, port=port)
         console.print(f"  ready after {time.monotonic() - started:.1f} s")
@@ -63,6 +70,10 @@ def demo(
         if not keep:
             background.stop(blueprint)
     console.print(f"[dim]{time.monotonic() - begun:.0f} s in all.[/]")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def declined_application(package: ModelPackage) -> dict[str, Any]:

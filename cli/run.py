@@ -120,10 +120,13 @@ def _pipeline(
     with _unknown_blueprint():
         pipeline = load(blueprint)
     chosen = dict(_setting(text) for text in settings)
+    own = schema is not None
+    if own and dataset is None:
+        dataset = "own"
     if dataset is not None:
         chosen["dataset"] = dataset
-        # A model of other columns is another model; it must not stand against this one's champion.
-        if dataset != "taiwan":
+        # A model of other data is another model; it must not stand against this one's champion.
+        if own or dataset != "taiwan":
             chosen.setdefault("registered_model", f"{blueprint}-{dataset.replace('_', '-')}")
     if data is not None:
         chosen["data_uri"] = data if "://" in data else str(Path(data).resolve())

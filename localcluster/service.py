@@ -207,16 +207,31 @@ def refuse_taken_ports(specs: Sequence[ProcessSpec]) -> None:
     """
     for spec in specs:
         for port in spec.ports.values():
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                # As servers bind: connections that linger from an earlier run are no obstacle, a listener is.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((spec.address.host, port))
-                except OSError as error:
-                    raise ServiceError(
-                        f"{spec.address.host}:{port}, which {spec.name} needs, is taken ({error.strerror}); "
-                        "end what listens there, or choose other ports with --port (0: any free ones)"
-                    ) from error
+            _refuse_taken(spec.address.host, port, spec.name)
+
+
+def check_ports(port: int) -> None:
+    """Makes sure, before anything is done, that a service could start at `port`; 0 takes free ports and always can.
+
+    Raises:
+        ServiceError: One of its ports is taken; the message says what to do.
+    """
+    if port:
+        for offset in range(len(_PORT_ORDER) + 1):
+            _refuse_taken(LOOPBACK, port + offset, "the service")
+
+
+def _refuse_taken(host: str, port: int, name: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers bind: connections that linger from an earlier run are no obstacle, a listener is.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServiceError(
+                f"{host}:{port}, which {name} needs, is taken ({error.strerror}); "
+                "end what listens there, or choose other ports with --port (make: PORT=; 0: any free ones)"
+            ) from error
 
 
 def base_environment(workspace: Workspace) -> dict[str, str]:

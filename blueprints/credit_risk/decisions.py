@@ -188,6 +188,11 @@ class DecisionStore:
             return None
         return RecordedDecision(_decision(row), row["model_name"], row["lineage"])
 
+    @property
+    def alive(self) -> bool:
+        """Whether the writer runs."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Writes what waits and closes the store."""
         self._queue.put(None)
@@ -207,6 +212,8 @@ class DecisionStore:
 
     def _commit(self, jobs: list[tuple[list[Decision], Future[list[Decision]]]]) -> None:
         """One transaction for many requests; answers them after the commit."""
+        # From here on a request can no longer be cancelled; one that was leaves no record.
+        jobs = [job for job in jobs if job[1].set_running_or_notify_cancel()]
         results: list[list[Decision] | Exception] = []
         for attempt in range(_ATTEMPTS):
             try:
@@ -216,12 +223,10 @@ class DecisionStore:
                 break
             except sa.exc.IntegrityError as error:  # an id is on record already: look before the next insert
                 results = [StoreUnavailableError(f"the decisions cannot be recorded: {error.orig}")] * len(jobs)
-            except sa.exc.SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - the writer must outlive whatever one batch holds
                 results = [StoreUnavailableError(f"the decisions cannot be recorded: {error}")] * len(jobs)
                 time.sleep(0.05 * attempt)
         for (_, future), result in zip(jobs, results, strict=True):
-            if future.cancelled():
-                continue
             if isinstance(result, Exception):
                 future.set_exception(result)
             else:

@@ -60,7 +60,7 @@ def evaluation_report(
         .figure(plots.ranking_curves({MODEL: margins, **baselines}, target))
         .heading("Calibration")
         .text(
-            "scale_pos_weight balances the classes for the ranking and distorts the probabilities; "
+            "Weights on the training rows balance the classes for the ranking and distort the probabilities; "
             f"calibration ({policy.calibration.method.capitalize()} scaling on validation rows) mends them."
         )
         .table(

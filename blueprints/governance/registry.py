@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,8 @@ class Registry:
 
     def by_package_version(self, package_version: str) -> RegisteredModel | None:
         """The registered version of a package, or None."""
+        if re.fullmatch("[0-9a-f]{12}", package_version) is None:
+            return None
         with self._mlflow() as client:
             found = client.search_model_versions(f"tag.package_version = '{package_version}'")
             return _registered(found[0]) if found else None
@@ -178,7 +181,9 @@ class Registry:
                         )
                     )
                 _open(copied, model, f"{model.source}: refuse it and register the model again")
-                copied.replace(folder)
+                # Another process may have been faster; what it left is verified below.
+                with suppress(OSError):
+                    copied.replace(folder)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
         return _open(folder, model, f"{folder}: delete the folder and fetch again")

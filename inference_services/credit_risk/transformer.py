@@ -87,8 +87,8 @@ class CreditTransformer(ServedModel):
         await asyncio.to_thread(self._store.close)
 
     async def healthy(self) -> bool:
-        """Whether the predictor is ready too, with the same version."""
-        return self._client is not None and await self._client.ready()
+        """Whether decisions can be recorded, and the predictor is ready too, with the same version."""
+        return self._store.alive and self._client is not None and await self._client.ready()
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request: one tensor a field, categories as labels."""

@@ -111,3 +111,12 @@ def test_nothing_is_replaced_and_nothing_half_written(tmp_path: Path):
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(PackageError, match="no such folder"):
         open_package(tmp_path / "absent")
+
+
+def test_a_file_that_changes_after_opening_is_refused(credit_package, tmp_path):
+    folder = tmp_path / "package"
+    shutil.copytree(credit_package.folder, folder)
+    package = open_package(folder)
+    (folder / "policy.json").write_bytes((folder / "policy.json").read_bytes() + b" ")
+    with pytest.raises(PackageError, match="changed since the package was opened"):
+        package.read_bytes("policy.json")

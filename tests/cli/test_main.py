@@ -50,6 +50,7 @@ def test_a_wrong_call_says_what_is_right(blueprints, arguments, words):
         (("serve", "credit-risk"), "no champion of 'credit-risk'"),
         (("serve", "credit-risk", "--package", "nowhere"), "nowhere: no such folder"),
         (("lineage", "nothing"), "neither a recorded decision"),
+        (("lineage", "x' or 'a"), "neither a recorded decision"),
         (("data", "snapshot", "nothing"), "nothing"),
         (("submit", "credit-risk", "--host", "http://127.0.0.1:9"), "did not take the run"),
     ],

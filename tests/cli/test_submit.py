@@ -60,3 +60,13 @@ def test_the_pipeline_that_is_submitted_is_the_one_that_is_compiled(blueprints, 
         "dataset": "german",
         "registered_model": "credit-risk-german",
     }
+
+
+def test_a_model_of_own_data_gets_a_name_of_its_own(blueprints, kubeflow, tmp_path):
+    host, sent = kubeflow
+    (tmp_path / "schema.yaml").write_text("target: y\n")
+    own = ("--data", "s3://bucket/loans.parquet", "--schema", str(tmp_path / "schema.yaml"))
+    for name in ((), ("--dataset", "taiwan")):
+        assert blueprints("submit", "credit-risk", "--host", host, *own, *name).returncode == 0
+    names = [body["runtime_config"]["parameters"]["registered_model"] for path, body in sent if "/runs" in path]
+    assert names == ["credit-risk-own", "credit-risk-taiwan"]

@@ -67,6 +67,7 @@ def test_parameters_have_the_documented_defaults_and_none_is_a_secret(compiled):
         "schema_yaml": "",
         "test_share": 0.2,
         "validation_share": 0.15,
+        "split_seed": 7.0,
         "trials": 12,
         "cost_false_negative": 5.0,
         "cost_false_positive": 1.0,

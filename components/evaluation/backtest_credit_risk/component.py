@@ -20,7 +20,7 @@ def backtest_credit_risk(
     Args:
         train: Snapshot of the training rows.
         validation: Snapshot of the validation rows.
-        model: The trained model, whose settings are used.
+        model: The trained model, whose settings are used; of a mitigated one those before mitigation.
         metrics: Worst and mean ROC-AUC, largest stability index.
         report: The backtest as a page.
         periods: Number of origins.
@@ -37,11 +37,14 @@ def backtest_credit_risk(
     from blueprints.datasets import read_snapshot
     from blueprints.progress import report_progress
 
+    # Mitigation reweights the training rows; what a backtest replays are the settings of the model before it.
+    unmitigated = Path(model.path) / "unmitigated"
+    settings = unmitigated if unmitigated.is_dir() else Path(model.path)
     parts = [read_snapshot(Path(part.path)) for part in (train, validation)]
     result = backtest(
         pd.concat([part.frame for part in parts], ignore_index=True),
         parts[0].schema,
-        TrainedModel.load(Path(model.path)),
+        TrainedModel.load(settings),
         periods=periods,
         seed=seed,
         progress=report_progress,

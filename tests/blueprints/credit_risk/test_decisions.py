@@ -264,3 +264,20 @@ def test_ids_are_uuids_of_version_7_in_the_order_of_time():
         time.sleep(0.002)
     assert {uuid.UUID(id_).version for id_ in ids} == {7}
     assert ids == sorted(ids)
+
+
+def test_cancelled_requests_do_not_end_the_writer(tmp_path):
+    store = DecisionStore(f"sqlite:///{tmp_path / 'decisions.db'}")
+    try:
+        store.register_model("v", "credit-risk", {})
+        for round_ in range(200):
+            future = store.submit([_plain(f"a{round_}")])
+            future.cancel()
+        assert store.submit([_plain("last")]).result(timeout=10)[0].decision_id == "last"
+        assert store.alive
+    finally:
+        store.close()
+
+
+def _plain(decision_id):
+    return Decision(decision_id, "2026-01-01T00:00:00.000+00:00", "r", "v", {"x": 1}, {}, {})
