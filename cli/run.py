@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -172,10 +173,9 @@ def _summary(finished: LocalRun) -> dict[str, Any]:
     }
 
 
-class _unknown_blueprint:  # noqa: N801 - reads as a statement
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ValueError):
-            raise fail(str(error), code=2) from error
+@contextlib.contextmanager
+def _unknown_blueprint() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise fail(str(error), code=2) from error

@@ -86,7 +86,7 @@ def credit_risk(
         tolerance: Loss of ROC-AUC that a promotion may cost at the most.
         registered_model: Name in the registry.
         tracking_uri: MLflow's store; the environment's if empty.
-        seed: Seed of everything random.
+        seed: Seed of everything else that is random.
 
     Returns:
         Reports, figures, the model package and the gate's verdict.
