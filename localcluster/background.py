@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from blueprints.workspace import Workspace
-from localcluster.processes import StartError
+from localcluster.processes.supervisor import StartError
 from localcluster.render import ManifestError
 from localcluster.service import DEFAULT_PORT, LocalService, ServiceError, base_environment
 from localcluster.state import ServiceState, alive, read_state, remove_state

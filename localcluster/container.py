@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from localcluster.inference_service import HTTP_PORT, Component
-from localcluster.process_spec import Address, Exec, Grpc, HttpGet, Probe, ProcessSpec, TcpSocket
+from localcluster.processes.process_spec import Address, Exec, Grpc, HttpGet, Probe, ProcessSpec, TcpSocket
 from localcluster.render import ManifestError, Object, Objects
 
 MODEL_FOLDER = "/mnt/models"

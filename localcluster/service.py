@@ -15,10 +15,10 @@ from typing import Self
 from blueprints.workspace import Workspace
 from localcluster.container import process_spec
 from localcluster.inference_service import HTTP_PORT, Component, Role, components, service_name
-from localcluster.process_spec import Address, ProcessSpec
-from localcluster.processes import Supervisor
+from localcluster.processes.process_spec import Address, ProcessSpec
+from localcluster.processes.runner import Event, ProcessStatus
+from localcluster.processes.supervisor import Supervisor
 from localcluster.render import ManifestError, render
-from localcluster.runner import Event, ProcessStatus
 from localcluster.state import ServiceState, alive, read_state, remove_state, write_state
 
 LOOPBACK = "127.0.0.1"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from localcluster.runner import ProcessStatus, State
+from localcluster.processes.runner import ProcessStatus, State
 
 _FILE = "state.json"
 # A start time is read back with this precision; a process id is not used again so soon.

@@ -12,7 +12,7 @@ from typing import Any
 
 from localcluster.inference_service import MODE, ROLES, components, service_name
 from localcluster.render import ManifestError, Object, Objects, label
-from localcluster.schemas import Schemas
+from localcluster.schemas.validators import Schemas
 
 _MODES = {"Standard", "Knative"}
 _STORAGE_SCHEMES = (

@@ -17,7 +17,7 @@ from blueprints.credit_risk.application import decode_features, encode_applicati
 from blueprints.credit_risk.scorer import POLICY, WEIGHTS
 from blueprints.model_package import write_package
 from localcluster.render import render
-from localcluster.schemas import Schemas
+from localcluster.schemas.validators import Schemas
 from localcluster.validation import validate
 from tests.conftest import CREDIT_COLUMNS, credit_features
 from tests.inference_services.bad_input import APPLICATION, BAD_JSON_VALUES

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from localcluster.container import expand, process_spec
 from localcluster.inference_service import Component
-from localcluster.process_spec import Address, Exec, Grpc, HttpGet, TcpSocket
+from localcluster.processes.process_spec import Address, Exec, Grpc, HttpGet, TcpSocket
 from localcluster.render import ManifestError, Objects
 
 PACKAGE = Path("/packages/0123456789ab")

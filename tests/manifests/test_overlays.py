@@ -5,9 +5,9 @@ import pytest
 
 from localcluster.container import process_spec
 from localcluster.inference_service import components
-from localcluster.process_spec import Address
+from localcluster.processes.process_spec import Address
 from localcluster.render import render
-from localcluster.schemas import Schemas
+from localcluster.schemas.validators import Schemas
 from localcluster.validation import Finding, validate
 
 ROOT = Path(__file__).parents[2]

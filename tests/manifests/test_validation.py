@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localcluster.render import Objects, render
-from localcluster.schemas import Schemas, strict
+from localcluster.schemas.validators import Schemas, strict
 from localcluster.validation import validate
 
 ROOT = Path(__file__).parents[2]

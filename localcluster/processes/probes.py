@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 
-from localcluster.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
+from localcluster.processes.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
 
 _MAX_STATUS_LINE = 1024
 # grpc.health.v1.HealthCheckResponse with `status: SERVING` (field 1, varint 1).

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from localcluster.guardian import Guardian
-from localcluster.probes import healthy
-from localcluster.process_spec import Probe, ProcessSpec
+from localcluster.processes.guardian import Guardian
+from localcluster.processes.probes import healthy
+from localcluster.processes.process_spec import Probe, ProcessSpec
 
 State = Literal["waiting", "starting", "ready", "unready", "backing off", "stopping", "stopped"]
 Happening = Literal["started", "ready", "unready", "unhealthy", "exited", "stopping", "stopped"]
@@ -24,7 +24,7 @@ KEPT_LOGS = 5
 _EAGER_PERIOD_S = 0.2
 _TAIL_BYTES = 8192
 # `python -m` finds the packages here.
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

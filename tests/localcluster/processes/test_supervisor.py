@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcluster.processes import StartError, Supervisor
-from localcluster.runner import Backoff
+from localcluster.processes.runner import Backoff
+from localcluster.processes.supervisor import StartError, Supervisor
 
 QUICK = Backoff(first_s=0.05, longest_s=0.2)
 ROOT = Path(__file__).parents[2]
@@ -234,8 +234,8 @@ def test_waits_double_up_to_the_longest(failures, first_s, longest_s):
 SUPERVISED = """
 import asyncio, sys
 from pathlib import Path
-from localcluster.process_spec import ProcessSpec
-from localcluster.processes import Supervisor
+from localcluster.processes.process_spec import ProcessSpec
+from localcluster.processes.supervisor import Supervisor
 
 async def main():
     async with Supervisor(Path(sys.argv[1])) as supervisor:

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import grpc
 import pytest
 
-from localcluster.probes import healthy
-from localcluster.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
+from localcluster.processes.probes import healthy
+from localcluster.processes.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
 from localcluster.service import free_ports
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from localcluster.guardian import Guardian
-from localcluster.process_spec import ProcessSpec
-from localcluster.runner import Backoff, Event, ProcessStatus, Runner
+from localcluster.processes.guardian import Guardian
+from localcluster.processes.process_spec import ProcessSpec
+from localcluster.processes.runner import Backoff, Event, ProcessStatus, Runner
 
 
 class StartError(Exception):

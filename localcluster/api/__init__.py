@@ -1,0 +1,1 @@
+"""A Kubernetes API server that real clients can use."""

@@ -1,0 +1,1 @@
+"""Controllers: from objects to running processes, and back into their status."""

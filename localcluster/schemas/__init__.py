@@ -1,0 +1,1 @@
+"""Strict schemas of every kind that this project uses."""
