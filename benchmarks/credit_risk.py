@@ -241,7 +241,7 @@ def _alternate(
 def _noop_servers() -> Iterator[tuple[str, str]]:
     import httpx
 
-    from localcluster.service import free_ports
+    from localcluster.ports import free_ports
 
     predictor, transformer = free_ports(2)
     commands = [

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from blueprints.workspace import Workspace
+from localcluster.processes.environment import base_environment
 from localcluster.processes.supervisor import StartError
 from localcluster.render import ManifestError
-from localcluster.service import DEFAULT_PORT, LocalService, ServiceError, base_environment
+from localcluster.service import DEFAULT_PORT, LocalService, ServiceError
 from localcluster.state import ServiceState, alive, read_state, remove_state
 
 _POLL_S = 0.1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +13,8 @@ from typing import Self
 from blueprints.workspace import Workspace
 from localcluster.container import process_spec
 from localcluster.inference_service import HTTP_PORT, Component, Role, components, service_name
+from localcluster.ports import free_ports
+from localcluster.processes.environment import base_environment
 from localcluster.processes.process_spec import Address, ProcessSpec
 from localcluster.processes.runner import Event, ProcessStatus
 from localcluster.processes.supervisor import Supervisor
@@ -191,14 +191,6 @@ def local_addresses(parts: Sequence[Component], port: int) -> dict[Role, Address
     return {role: Address(LOOPBACK, {HTTP_PORT: http[role], GRPC_PORT: grpc[role]}) for role in roles}
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as stack:
-        # All are held until the last is found, so that none is found twice.
-        sockets = [stack.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
-
-
 def refuse_taken_ports(specs: Sequence[ProcessSpec]) -> None:
     """Makes sure that the ports of all processes are free.
 
@@ -232,13 +224,3 @@ def _refuse_taken(host: str, port: int, name: str) -> None:
                 f"{host}:{port}, which {name} needs, is taken ({error.strerror}); "
                 "end what listens there, or choose other ports with --port (make: PORT=; 0: any free ones)"
             ) from error
-
-
-def base_environment(workspace: Workspace) -> dict[str, str]:
-    """What every process gets, and all that it inherits: no secret of the caller's shell is among it."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": os.environ.get("HOME", "/"),
-        "LANG": "C.UTF-8",
-        "BLUEPRINTS_HOME": str(workspace.root),
-    }

@@ -12,8 +12,9 @@ import pytest
 
 from blueprints.workspace import Workspace
 from localcluster import background
+from localcluster.ports import free_ports
 from localcluster.render import ManifestError
-from localcluster.service import LocalService, ServiceError, free_ports
+from localcluster.service import LocalService, ServiceError
 from localcluster.state import alive, read_state, started_at, write_state
 
 

@@ -6,9 +6,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import grpc
 import pytest
 
+from localcluster.ports import free_ports
 from localcluster.processes.probes import healthy
 from localcluster.processes.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
-from localcluster.service import free_ports
 
 
 def holds(action, timeout_s=1.0):
