@@ -14,6 +14,7 @@ from blueprints.schema import Column
 from inference_services.credit_risk.scoring import BatchedScorer
 from inference_services.serving.columns import FeatureColumns, tensor_spec
 from inference_services.serving.errors import refuse
+from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
 from inference_services.serving.server import serve
@@ -35,6 +36,7 @@ class CreditPredictor(ServedModel):
     """
 
     role = "predictor"
+    predictions: PredictionHistogram
     platform = "xgboost"
 
     def __init__(self, name: str, scorer: CreditScorer, *, max_rows: int) -> None:
@@ -47,6 +49,7 @@ class CreditPredictor(ServedModel):
             TensorSpec(CONTRIBUTIONS, "FP32", (-1, len(scorer.columns))),
             TensorSpec(BASE_VALUE, "FP32"),
         ]
+        self.predictions = PredictionHistogram(scorer.signature.outputs, scorer.version)
         self._specs = {spec.name: spec for spec in self.outputs}
         self._columns = FeatureColumns(scorer.columns)
         self._scorer = BatchedScorer(scorer)
@@ -63,6 +66,7 @@ class CreditPredictor(ServedModel):
             values[MARGIN] = await self._scorer.margins(features)
         if PROBABILITY in asked:
             values[PROBABILITY] = self._scorer.calibration(values[MARGIN])
+            self.predictions.observe(PROBABILITY, values[PROBABILITY])
         return [Output(self._specs[name], values[name]) for name in asked]
 
     def operations(self) -> Sequence[Operation]:
@@ -104,6 +108,7 @@ class CreditPredictor(ServedModel):
         columns = self._transpose(instances)
         features = self._columns.matrix(columns, lambda name, row: ("body", "instances", row, name))
         probabilities = self._scorer.calibration(await self._scorer.margins(features))
+        self.predictions.observe(PROBABILITY, probabilities)
         return json_reply({"predictions": probabilities, "model_version": self.version})
 
     def _transpose(self, instances: list[Any]) -> dict[str, list[Any]]:

@@ -30,6 +30,7 @@ from inference_services.credit_risk.predictor import BASE_VALUE, CONTRIBUTIONS, 
 from inference_services.credit_risk.schemas import DECISION_ID, Applications, read_field
 from inference_services.serving.columns import tensor_spec
 from inference_services.serving.errors import Location, RequestError, overloaded, refuse
+from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
 from inference_services.serving.predictor_client import PredictorClient, connect
@@ -57,6 +58,7 @@ class CreditTransformer(ServedModel):
     """
 
     role = "transformer"
+    predictions: PredictionHistogram
     platform = "credit-application"
     infer_responses = _CONFLICT
 
@@ -66,6 +68,7 @@ class CreditTransformer(ServedModel):
         self._columns = package.signature.inputs
         self.inputs = [*map(_tensor_spec, self._columns), TensorSpec(DECISION_ID, "BYTES", required=False)]
         self.outputs = list(_OUTPUTS)
+        self.predictions = PredictionHistogram(package.signature.outputs, package.version)
         self._specs = {spec.name: spec for spec in _OUTPUTS}
         self._applications = Applications(package, max_rows=options.max_rows)
         self.schemas = self._applications.schemas()
@@ -170,6 +173,7 @@ class CreditTransformer(ServedModel):
             raise refuse(id_loc(error.position), str(error), "decision_conflict", status=409) from None
         except StoreUnavailableError as error:
             raise overloaded(str(error)) from error
+        self.predictions.observe(PROBABILITY, scored[PROBABILITY])
         return [
             {**decision.output, "model_version": decision.model_version, DECISION_ID: decision.decision_id}
             for decision in recorded

@@ -11,6 +11,7 @@ import orjson
 from kserve.model import BaseKServeModel
 
 from inference_services.serving.errors import refuse
+from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
 
 
@@ -97,6 +98,7 @@ class ServedModel(BaseKServeModel, ABC):  # type: ignore[misc]
         outputs: Tensors that it can give.
         schemas: JSON Schemas that operations refer to as `#/components/schemas/<name>`.
         infer_responses: Answers of v2 inference beside the usual ones: status to description.
+        predictions: Counts what it answers, where that is a bounded figure or a category.
     """
 
     role: str
@@ -106,6 +108,7 @@ class ServedModel(BaseKServeModel, ABC):  # type: ignore[misc]
     outputs: Sequence[TensorSpec] = ()
     schemas: Mapping[str, Any] = {}
     infer_responses: Mapping[int, str] = {}
+    predictions: PredictionHistogram | None = None
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

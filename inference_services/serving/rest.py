@@ -85,7 +85,8 @@ class RestApplication:
         await send({"type": "http.response.body", "body": reply.body})
         seconds = time.perf_counter() - started
         route = operation.path if operation else _UNKNOWN_ROUTE
-        self._metrics.observe_http(method if operation else "any", route, reply.status, seconds)
+        working = operation is not None and operation.work
+        self._metrics.observe_http(method if operation else "any", route, reply.status, seconds if working else None)
         if operation is None or operation.work:
             fields = {
                 "request_id": request_id,

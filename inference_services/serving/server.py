@@ -21,7 +21,7 @@ from blueprints.model_package import ModelPackage, PackageError, open_package
 from inference_services.serving.docs import documentation
 from inference_services.serving.grpc_service import InferenceService
 from inference_services.serving.logs import configure_logs
-from inference_services.serving.metrics import RequestMetrics
+from inference_services.serving.metrics import RequestMetrics, publish_model
 from inference_services.serving.model import ServedModel
 from inference_services.serving.openapi import openapi
 from inference_services.serving.options import Options
@@ -55,6 +55,9 @@ class Server(ModelServer):  # type: ignore[misc]
         self._model = model
         self._options = options
         self._metrics = RequestMetrics(REGISTRY)
+        publish_model(REGISTRY, model.name, model.version, model.role)
+        if model.predictions is not None:
+            REGISTRY.register(model.predictions)
         self._reader = TensorReader(model.inputs, model.outputs, max_rows=options.max_rows)
 
     def application(self) -> RestApplication:
