@@ -1,0 +1,75 @@
+"""The kustomize component `canary`, on every overlay."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from localcluster.render import render
+
+ROOT = Path(__file__).parents[2]
+OVERLAYS = ("local", "dev", "staging", "prod")
+
+
+@pytest.fixture(scope="module")
+def with_canary(tmp_path_factory):
+    """Every overlay with the component as its first."""
+    root = tmp_path_factory.mktemp("tree")
+    for folder in ("manifests", "kustomize"):
+        shutil.copytree(ROOT / folder, root / folder)
+    rendered = {}
+    for name in OVERLAYS:
+        file = root / "kustomize" / "overlays" / name / "kustomization.yaml"
+        kustomization = yaml.safe_load(file.read_text())
+        kustomization["components"] = ["../../components/canary", *kustomization.get("components", [])]
+        file.write_text(yaml.safe_dump(kustomization))
+        rendered[name] = render(file.parent)
+    return rendered
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_candidate_is_the_stable_version_under_another_name(with_canary, name):
+    stable, candidate = (
+        with_canary[name].get("InferenceService", service) for service in ("credit-risk", "credit-risk-candidate")
+    )
+    assert candidate["spec"] == stable["spec"]
+    assert candidate["metadata"] == {**stable["metadata"], "name": "credit-risk-candidate"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_component_adds_nothing_but_the_candidate_and_its_backends(with_canary, name):
+    plain = render(ROOT / "kustomize" / "overlays" / name)
+    added = [item for item in with_canary[name] if item not in list(plain)]
+    assert sorted((item["kind"], item["metadata"]["name"]) for item in added) == [
+        ("HTTPRoute", "credit-risk"),
+        ("InferenceService", "credit-risk-candidate"),
+    ]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_rule_has_the_candidate_at_weight_zero(with_canary, name):
+    (route,) = with_canary[name].of_kind("HTTPRoute")
+    for rule in route["spec"]["rules"]:
+        stable, candidate = rule["backendRefs"]
+        assert candidate == {
+            "name": stable["name"].replace("credit-risk-", "credit-risk-candidate-"),
+            "port": stable["port"],
+            "weight": 0,
+        }
+        assert stable["weight"] == 100
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_policies_and_budgets_cover_both_versions(with_canary, name):
+    objects = with_canary[name]
+    labels = objects.get("InferenceService", "credit-risk-candidate")["metadata"]["labels"]
+    assert labels["model"] == "credit-risk"
+    selectors = [item["spec"]["podSelector"] for item in objects.of_kind("NetworkPolicy")]
+    selectors += [item["spec"]["selector"] for item in objects.of_kind("PodDisruptionBudget")]
+    assert selectors
+    for selector in selectors:
+        assert selector["matchLabels"]["model"] == "credit-risk"
+        assert "serving.kserve.io/inferenceservice" not in selector["matchLabels"]
