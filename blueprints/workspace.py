@@ -63,6 +63,16 @@ class Workspace:
         return self.root / "promotions.jsonl"
 
     @property
+    def cluster(self) -> Path:
+        """Objects, credentials and logs of the laptop cluster; readable by its user only."""
+        return self.root / "cluster"
+
+    @property
+    def volumes(self) -> Path:
+        """What persistent volume claims stand for on this machine, one folder a claim."""
+        return self.root / "volumes"
+
+    @property
     def services(self) -> Path:
         """State and logs of the services that run on this machine."""
         return self.root / "services"
