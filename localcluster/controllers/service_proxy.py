@@ -133,7 +133,7 @@ class _Listener:
 
     def _closed(self, endpoint: SocketAddress) -> None:
         self._open[endpoint] -= 1
-        if not self._open[endpoint]:
+        if self._open[endpoint] <= 0:
             del self._open[endpoint]
 
 
