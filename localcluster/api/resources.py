@@ -14,7 +14,7 @@ class Column:
 
     Attributes:
         name: Its heading.
-        path: JSONPath to its value, as in a CRD's `additionalPrinterColumns`.
+        path: JSONPath to its value, as in a CRD's `additionalPrinterColumns`; empty if `printing` computes it.
         type: `string`, `integer`, `boolean` or `date` (printed as an age).
         wide: Whether only `-o wide` shows it.
     """
@@ -86,8 +86,17 @@ def resource_of(item: Object) -> Resource | None:
     return by_kind().get((item.get("apiVersion", ""), item.get("kind", "")))
 
 
-_READY = Column("Ready", '.status.conditions[?(@.type=="Ready")].status')
 _ALL = ("all",)
+_WORKLOAD = (
+    Column("Containers", "", wide=True),
+    Column("Images", "", wide=True),
+    Column("Selector", "", wide=True),
+)
+
+
+def _condition(name: str) -> Column:
+    return Column(name, f'.status.conditions[?(@.type=="{name}")].status')
+
 
 NAMESPACES = Resource(
     "",
@@ -99,28 +108,183 @@ NAMESPACES = Resource(
     subresources=("status",),
     columns=(Column("Status", ".status.phase"),),
 )
-PODS = Resource("", "v1", "Pod", "pods", True, ("po",), _ALL, ("status", "log"))
-SERVICES = Resource("", "v1", "Service", "services", True, ("svc",), _ALL, ("status",))
-CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True, ("cm",))
-SECRETS = Resource("", "v1", "Secret", "secrets")
+PODS = Resource(
+    "",
+    "v1",
+    "Pod",
+    "pods",
+    True,
+    ("po",),
+    _ALL,
+    ("status", "log"),
+    (
+        Column("Ready", ""),
+        Column("Status", ""),
+        Column("Restarts", ""),
+        Column("IP", ".status.podIP", wide=True),
+        Column("Node", ".spec.nodeName", wide=True),
+    ),
+)
+SERVICES = Resource(
+    "",
+    "v1",
+    "Service",
+    "services",
+    True,
+    ("svc",),
+    _ALL,
+    ("status",),
+    (
+        Column("Type", ".spec.type"),
+        Column("Cluster-IP", ".spec.clusterIP"),
+        Column("External-IP", ""),
+        Column("Port(s)", ""),
+        Column("Selector", "", wide=True),
+    ),
+)
+CONFIG_MAPS = Resource("", "v1", "ConfigMap", "configmaps", True, ("cm",), columns=(Column("Data", "", "integer"),))
+SECRETS = Resource("", "v1", "Secret", "secrets", columns=(Column("Type", ".type"), Column("Data", "", "integer")))
 SERVICE_ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", True, ("sa",))
 PERSISTENT_VOLUME_CLAIMS = Resource(
-    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, ("pvc",), subresources=("status",)
+    "",
+    "v1",
+    "PersistentVolumeClaim",
+    "persistentvolumeclaims",
+    True,
+    ("pvc",),
+    subresources=("status",),
+    columns=(
+        Column("Status", ".status.phase"),
+        Column("Volume", ".spec.volumeName"),
+        Column("Capacity", ".status.capacity.storage"),
+        Column("Access Modes", ""),
+        Column("StorageClass", ".spec.storageClassName"),
+    ),
 )
-EVENTS = Resource("", "v1", "Event", "events", True, ("ev",))
-DEPLOYMENTS = Resource("apps", "v1", "Deployment", "deployments", True, ("deploy",), _ALL, ("status", "scale"))
-REPLICA_SETS = Resource("apps", "v1", "ReplicaSet", "replicasets", True, ("rs",), _ALL, ("status", "scale"))
-JOBS = Resource("batch", "v1", "Job", "jobs", True, (), _ALL, ("status",))
-CRON_JOBS = Resource("batch", "v1", "CronJob", "cronjobs", True, ("cj",), _ALL, ("status",))
+EVENTS = Resource(
+    "",
+    "v1",
+    "Event",
+    "events",
+    True,
+    ("ev",),
+    columns=(
+        Column("Last Seen", ""),
+        Column("Type", ".type"),
+        Column("Reason", ".reason"),
+        Column("Object", ""),
+        Column("Source", ".source.component", wide=True),
+        Column("Message", ".message"),
+        Column("First Seen", "", wide=True),
+        Column("Count", ".count", "integer", wide=True),
+    ),
+)
+DEPLOYMENTS = Resource(
+    "apps",
+    "v1",
+    "Deployment",
+    "deployments",
+    True,
+    ("deploy",),
+    _ALL,
+    ("status", "scale"),
+    (Column("Ready", ""), Column("Up-to-date", "", "integer"), Column("Available", "", "integer"), *_WORKLOAD),
+)
+REPLICA_SETS = Resource(
+    "apps",
+    "v1",
+    "ReplicaSet",
+    "replicasets",
+    True,
+    ("rs",),
+    _ALL,
+    ("status", "scale"),
+    (
+        Column("Desired", ".spec.replicas", "integer"),
+        Column("Current", ".status.replicas", "integer"),
+        Column("Ready", "", "integer"),
+        *_WORKLOAD,
+    ),
+)
+JOBS = Resource(
+    "batch",
+    "v1",
+    "Job",
+    "jobs",
+    True,
+    (),
+    _ALL,
+    ("status",),
+    (Column("Status", ""), Column("Completions", ""), Column("Duration", ""), *_WORKLOAD),
+)
+CRON_JOBS = Resource(
+    "batch",
+    "v1",
+    "CronJob",
+    "cronjobs",
+    True,
+    ("cj",),
+    _ALL,
+    ("status",),
+    (
+        Column("Schedule", ".spec.schedule"),
+        Column("Timezone", ".spec.timeZone"),
+        Column("Suspend", ".spec.suspend", "boolean"),
+        Column("Active", "", "integer"),
+        Column("Last Schedule", ".status.lastScheduleTime", "date"),
+        *_WORKLOAD,
+    ),
+)
 HORIZONTAL_POD_AUTOSCALERS = Resource(
-    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, ("hpa",), _ALL, ("status",)
+    "autoscaling",
+    "v2",
+    "HorizontalPodAutoscaler",
+    "horizontalpodautoscalers",
+    True,
+    ("hpa",),
+    _ALL,
+    ("status",),
+    (
+        Column("Reference", ""),
+        Column("Targets", ""),
+        Column("MinPods", ".spec.minReplicas", "integer"),
+        Column("MaxPods", ".spec.maxReplicas", "integer"),
+        Column("Replicas", ".status.currentReplicas", "integer"),
+    ),
 )
 POD_DISRUPTION_BUDGETS = Resource(
-    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, ("pdb",), (), ("status",)
+    "policy",
+    "v1",
+    "PodDisruptionBudget",
+    "poddisruptionbudgets",
+    True,
+    ("pdb",),
+    (),
+    ("status",),
+    (
+        Column("Min Available", ".spec.minAvailable"),
+        Column("Max Unavailable", ".spec.maxUnavailable"),
+        Column("Allowed Disruptions", ".status.disruptionsAllowed", "integer"),
+    ),
 )
-NETWORK_POLICIES = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", True, ("netpol",))
-ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
-LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases")
+NETWORK_POLICIES = Resource(
+    "networking.k8s.io",
+    "v1",
+    "NetworkPolicy",
+    "networkpolicies",
+    True,
+    ("netpol",),
+    columns=(Column("Pod-Selector", ""),),
+)
+ENDPOINT_SLICES = Resource(
+    "discovery.k8s.io",
+    "v1",
+    "EndpointSlice",
+    "endpointslices",
+    columns=(Column("AddressType", ".addressType"), Column("Ports", ""), Column("Endpoints", "")),
+)
+LEASES = Resource("coordination.k8s.io", "v1", "Lease", "leases", columns=(Column("Holder", ".spec.holderIdentity"),))
+_TRAFFIC = ".status.components.predictor.traffic"
 INFERENCE_SERVICES = Resource(
     "serving.kserve.io",
     "v1beta1",
@@ -130,11 +294,29 @@ INFERENCE_SERVICES = Resource(
     ("isvc",),
     _ALL,
     ("status",),
-    (Column("URL", ".status.url"), _READY),
+    (
+        Column("URL", ".status.url"),
+        _condition("Ready"),
+        Column("Prev", f"{_TRAFFIC}[?(@.tag=='prev')].percent", "integer"),
+        Column("Latest", f"{_TRAFFIC}[?(@.latestRevision==true)].percent", "integer"),
+        Column("PrevRolledoutRevision", f"{_TRAFFIC}[?(@.tag=='prev')].revisionName"),
+        Column("LatestReadyRevision", f"{_TRAFFIC}[?(@.latestRevision==true)].revisionName"),
+    ),
     custom=True,
 )
+_RUNTIME = (
+    Column("Disabled", ".spec.disabled", "boolean"),
+    Column("ModelType", ".spec.supportedModelFormats[*].name"),
+    Column("Containers", ".spec.containers[*].name"),
+)
 SERVING_RUNTIMES = Resource(
-    "serving.kserve.io", "v1alpha1", "ServingRuntime", "servingruntimes", subresources=("status",), custom=True
+    "serving.kserve.io",
+    "v1alpha1",
+    "ServingRuntime",
+    "servingruntimes",
+    subresources=("status",),
+    columns=_RUNTIME,
+    custom=True,
 )
 CLUSTER_SERVING_RUNTIMES = Resource(
     "serving.kserve.io",
@@ -143,19 +325,47 @@ CLUSTER_SERVING_RUNTIMES = Resource(
     "clusterservingruntimes",
     False,
     subresources=("status",),
+    columns=_RUNTIME,
     custom=True,
 )
 GATEWAY_CLASSES = Resource(
-    "gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses", False, ("gc",), (), ("status",), custom=True
+    "gateway.networking.k8s.io",
+    "v1",
+    "GatewayClass",
+    "gatewayclasses",
+    False,
+    ("gc",),
+    (),
+    ("status",),
+    (
+        Column("Controller", ".spec.controllerName"),
+        _condition("Accepted"),
+        Column("Description", ".spec.description", wide=True),
+    ),
+    custom=True,
 )
 GATEWAYS = Resource(
-    "gateway.networking.k8s.io", "v1", "Gateway", "gateways", True, ("gtw",), (), ("status",), custom=True
+    "gateway.networking.k8s.io",
+    "v1",
+    "Gateway",
+    "gateways",
+    True,
+    ("gtw",),
+    (),
+    ("status",),
+    (
+        Column("Class", ".spec.gatewayClassName"),
+        Column("Address", ".status.addresses[*].value"),
+        _condition("Programmed"),
+    ),
+    custom=True,
 )
+_HOSTNAMES = (Column("Hostnames", ".spec.hostnames"),)
 HTTP_ROUTES = Resource(
-    "gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", True, (), (), ("status",), custom=True
+    "gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes", True, (), (), ("status",), _HOSTNAMES, custom=True
 )
 GRPC_ROUTES = Resource(
-    "gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes", True, (), (), ("status",), custom=True
+    "gateway.networking.k8s.io", "v1", "GRPCRoute", "grpcroutes", True, (), (), ("status",), _HOSTNAMES, custom=True
 )
 TLS_ROUTES = Resource(
     "gateway.networking.k8s.io", "v1", "TLSRoute", "tlsroutes", True, (), (), ("status",), custom=True
