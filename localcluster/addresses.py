@@ -13,12 +13,15 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from localcluster.render import Object
+
 CLAIM_PORT = 6444
 # 127.0.x.y is everybody's: 127.0.0.1, 127.0.0.53.
 _OCTETS = range(1, 255)
 _POD_NETS = range(1, 128)
 _SERVICE_NETS = range(128, 255)
 _HOSTS = range(1, 255)
+_FIRST_FREE_PORT = 1024
 
 
 class AddressError(Exception):
@@ -57,7 +60,7 @@ class AddressSpace:
             raise AddressError(
                 f"pods need addresses of their own in 127.0.0.0/8, which {sys.platform} does not have; use Linux"
             )
-        for octet in ([preferred] if preferred in _OCTETS else []) + list(_OCTETS):
+        for octet in (*(() if preferred is None else (preferred,)), *_OCTETS):
             listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             with contextlib.suppress(OSError):
                 listener.bind((f"127.{octet}.0.1", CLAIM_PORT))
@@ -104,6 +107,21 @@ class AddressSpace:
                 self._taken.add(address)
                 return address
         raise AddressError(f"every address of 127.{self.octet}.0.0/16 is taken; delete pods or Services")
+
+
+def listening_port(service_port: Object) -> int:
+    """The port of a Service's address that is really listened at.
+
+    Below 1024 that would need rights which nobody has here, so it is the targetPort, or for a named one port + 8000.
+
+    Args:
+        service_port: An entry of `spec.ports` of a Service.
+    """
+    port: int = service_port["port"]
+    target = service_port.get("targetPort", port)
+    if port >= _FIRST_FREE_PORT:
+        return port
+    return target if isinstance(target, int) and target >= _FIRST_FREE_PORT else port + 8000
 
 
 def _endless(octet: int, nets: range) -> Iterator[str]:

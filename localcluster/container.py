@@ -1,22 +1,27 @@
-"""Kubernetes' own rules for one container, and what changes when it becomes a process on this machine.
+"""From a pod to a process: Kubernetes' rules for its container, and what changes when it runs on this machine.
 
-A container has its own network, file system and environment. A process gets the same through its flags and variables:
-ports and Service names are replaced by addresses on this machine, `/mnt/models` by the folder of the model package.
+A container has its own network, file system and environment. A process gets the same through a loopback address of its
+own, its flags and its variables: names of Services are replaced by addresses, mount paths by folders.
 """
 
 from __future__ import annotations
 
-import base64
+import ipaddress
 import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from localcluster.addresses import listening_port
+from localcluster.images import interpreter
 from localcluster.inference_service import HTTP_PORT, Component
+from localcluster.mounts import localize, mount
 from localcluster.processes.process_spec import Address, Exec, Grpc, HttpGet, Probe, ProcessSpec, TcpSocket
-from localcluster.render import ManifestError, Object, Objects
+from localcluster.render import ManifestError, Object, Objects, label
+from localcluster.variables import Find, declared_environment, expand
 
 MODEL_FOLDER = "/mnt/models"
 SERVICE_PORT = 80
@@ -39,8 +44,111 @@ _IMMATERIAL = {"image", "imagePullPolicy", "securityContext", "terminationMessag
 _RESOURCES = {"cpu", "memory", "ephemeral-storage"}
 _SCRATCH = {"/tmp", "/dev/shm"}  # noqa: S108  # folders that the machine has as well
 _PORT_FLAGS = ("--http_port", "--grpc_port")
-_REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.][-A-Za-z0-9_.]*)\)")
-_MODEL_PATH = re.compile(rf"(?<![\w./-]){re.escape(MODEL_FOLDER)}(?![\w.-])")
+# A URL of a Service and nothing else, perhaps as the value of a flag.
+_URL = re.compile(r"(?P<flag>--?[\w-]+=)?http://(?P<host>[a-z0-9.-]+)(?::(?P<port>\d+))?(?P<path>/[^\s]*)?")
+_SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)(?:\.(?P<namespace>[a-z0-9-]+)(?P<svc>\.svc(?:\.cluster\.local)?)?)?")
+
+
+class NotYetError(ManifestError):
+    """What a pod needs is on its way; it starts when that is there."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a pod finds on this machine.
+
+    Attributes:
+        address: Its own loopback address.
+        folder: Its own folder, for volumes.
+        find: The ConfigMaps, Secrets, Services and Namespaces there are.
+        claim: From the name of a volume claim to the folder that stands for it, None if none does.
+        model: Folder of its model package, which stands for `/mnt/models`; None for a pod without one.
+        environment: What every process gets, before what the manifest says.
+    """
+
+    address: str
+    folder: Path
+    find: Find
+    claim: Callable[[str], Path | None]
+    model: Path | None
+    environment: Mapping[str, str]
+
+
+def pod_process_spec(pod: Object, around: Surroundings) -> ProcessSpec:
+    """Turns a pod into a process, named `<namespace>/<pod>`; makes its volumes.
+
+    Raises:
+        NotYetError: A Service that it names has no address yet.
+        ImageError: Its image has no counterpart here.
+        ManifestError: It asks for what cannot be had here, or for a ConfigMap or Secret that is not there.
+    """
+    where, spec, metadata = label(pod), pod["spec"], pod["metadata"]
+    namespace = metadata["namespace"]
+    container = only_container(pod)
+    _refuse_unsupported(container, where)
+    python = interpreter(container.get("image", ""), metadata.get("annotations") or {})
+    mounted = mount(pod, container, folder=around.folder, find=around.find, claim=around.claim, where=where)
+    if around.model is not None:
+        mounted[MODEL_FOLDER] = around.model
+
+    def local(text: str) -> str:
+        return _with_services(localize(text, mounted), namespace, around.find)
+
+    declared = declared_environment(container, around.find, namespace, where, pod)
+    words = [expand(word, declared) for word in [*_command(container, where), *(container.get("args") or [])]]
+    words = _with_predictor([local(word) for word in words], namespace, around.find, where)
+    complete = {
+        **around.environment,
+        "HOSTNAME": metadata["name"],
+        **{key: local(value) for key, value in declared.items()},
+        "BIND_HOST": around.address,
+    }
+    words[0] = _program(words[0], complete, python, where)
+    address = Address(around.address)
+    ports = {
+        entry.get("name", str(entry["containerPort"])): entry["containerPort"] for entry in container.get("ports") or []
+    }
+
+    def probe(field: str) -> Probe | None:
+        given = container.get(field)
+        if given is None:
+            return None
+        made = _probe(given, address, ports, f"{where}: {field}")
+        if isinstance(made.action, Exec):
+            words = [local(expand(word, declared)) for word in made.action.command]
+            words[0] = _program(words[0], complete, python, f"{where}: {field}")
+            made = replace(made, action=Exec(tuple(words)))
+        return made
+
+    return ProcessSpec(
+        name=f"{namespace}/{metadata['name']}",
+        command=tuple(words),
+        environment=complete,
+        address=address,
+        ports=ports,
+        startup=probe("startupProbe"),
+        readiness=probe("readinessProbe"),
+        liveness=probe("livenessProbe"),
+        grace_s=float(spec.get("terminationGracePeriodSeconds", 30)),
+        restart=spec.get("restartPolicy", "Always"),
+    )
+
+
+def only_container(pod: Object) -> Object:
+    """The one container of a pod.
+
+    Raises:
+        ManifestError: It has others beside it.
+    """
+    spec, where = pod["spec"], label(pod)
+    if spec.get("initContainers"):
+        raise ManifestError(f"{where}: init containers cannot be run here; a model comes by storageUri")
+    if len(spec["containers"]) != 1:
+        raise ManifestError(f"{where}: exactly one container can be run here, not {len(spec['containers'])}")
+    if spec.get("hostNetwork"):
+        raise ManifestError(f"{where}: hostNetwork has no counterpart here; each pod has an address of its own")
+    container: Object = spec["containers"][0]
+    return container
 
 
 def process_spec(
@@ -70,18 +178,19 @@ def process_spec(
         ManifestError: The container asks for what cannot be run here.
     """
     container, where = component.container, f"InferenceService/{component.inference_service}: {component.role}"
-    _refuse_unsupported(container, component.volumes, where)
+    _refuse_unsupported(container, where)
+    _refuse_volumes(container, component.volumes, where)
     folder = storage(component.storage_uri) if component.storage_uri else None
 
     def local(text: str) -> str:
-        return text if folder is None else _MODEL_PATH.sub(lambda _: str(folder), text)
+        return text if folder is None else localize(text, {MODEL_FOLDER: folder})
 
-    declared = _declared_environment(container, objects, component.namespace, where)
+    declared = declared_environment(container, objects.find, component.namespace, where)
     words = [expand(word, declared) for word in [*_command(container, where), *(container.get("args") or [])]]
     words = _with_addresses([local(word) for word in words], address, services, where)
     # The file system of a process is the machine's, so scratch folders need no counterpart.
     complete = {**environment, **{key: local(value) for key, value in declared.items()}, "BIND_HOST": address.host}
-    words[0] = _program(words[0], complete, where)
+    words[0] = _program(words[0], complete, Path(sys.executable), where)
     container_ports = {
         entry.get("name", str(entry["containerPort"])): entry["containerPort"] for entry in container.get("ports") or []
     }
@@ -104,34 +213,23 @@ def process_spec(
     )
 
 
-def expand(text: str, environment: Mapping[str, str]) -> str:
-    """Replaces `$(NAME)` by a variable, as Kubernetes does in commands, args and values.
-
-    Unknown names stay as they are; `$$` stands for `$`, so `$$(NAME)` gives the text `$(NAME)`.
-    """
-
-    def replace(match: re.Match[str]) -> str:
-        if match[1] is None:
-            return "$"
-        return environment.get(match[1], match[0])
-
-    return _REFERENCE.sub(replace, text)
+def _refuse_volumes(container: Object, volumes: Sequence[Object], where: str) -> None:
+    scratch = {volume["name"] for volume in volumes if "emptyDir" in volume}
+    for entry in container.get("volumeMounts") or []:
+        if entry["name"] not in scratch or entry["mountPath"] not in _SCRATCH:
+            raise ManifestError(
+                f"{where}: volume {entry['name']} at {entry['mountPath']} has no counterpart on this machine; "
+                f"only an emptyDir at {' or '.join(sorted(_SCRATCH))} has"
+            )
 
 
-def _refuse_unsupported(container: Object, volumes: Sequence[Object], where: str) -> None:
+def _refuse_unsupported(container: Object, where: str) -> None:
     if unknown := sorted(container.keys() - _USED - _IMMATERIAL):
         raise ManifestError(f"{where}: {unknown[0]} has no counterpart on this machine; remove it from this overlay")
     resources = container.get("resources") or {}
     asked = {*(resources.get("requests") or {}), *(resources.get("limits") or {})}
     if scarce := sorted(asked - _RESOURCES):
         raise ManifestError(f"{where}: resource {scarce[0]} cannot be given to a process here; remove it")
-    scratch = {volume["name"] for volume in volumes if "emptyDir" in volume}
-    for mount in container.get("volumeMounts") or []:
-        if mount["name"] not in scratch or mount["mountPath"] not in _SCRATCH:
-            raise ManifestError(
-                f"{where}: volume {mount['name']} at {mount['mountPath']} has no counterpart on this machine; "
-                f"only an emptyDir at {' or '.join(sorted(_SCRATCH))} has"
-            )
 
 
 def _command(container: Object, where: str) -> list[str]:
@@ -141,53 +239,72 @@ def _command(container: Object, where: str) -> list[str]:
     return list(command)
 
 
-def _program(program: str, environment: Mapping[str, str], where: str) -> str:
+def _program(program: str, environment: Mapping[str, str], python: Path, where: str) -> str:
     if program in {"python", "python3"}:
-        return sys.executable
+        return str(python)
     if (found := shutil.which(program, path=environment.get("PATH"))) is None:
         raise ManifestError(f"{where}: {program!r} is not installed on this machine")
     return found
 
 
-def _declared_environment(container: Object, objects: Objects, namespace: str, where: str) -> dict[str, str]:
-    """The variables that a container declares; later ones win and may refer to earlier ones."""
-    declared: dict[str, str] = {}
-    for source in container.get("envFrom") or []:
-        prefix = source.get("prefix", "")
-        for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
-            if (reference := source.get(field)) is not None:
-                values = _values(objects, kind, reference, namespace, where)
-                declared |= {prefix + key: value for key, value in values.items()}
-    for variable in container.get("env") or []:
-        source = variable.get("valueFrom")
-        if source is None:
-            declared[variable["name"]] = expand(str(variable.get("value", "")), declared)
-        elif (value := _referenced(source, objects, namespace, f"{where}: {variable['name']}")) is not None:
-            declared[variable["name"]] = value
-    return declared
+def _with_services(text: str, namespace: str, find: Find) -> str:
+    """A URL of a Service with the Service's address in it; any other text as it is."""
+    match = _URL.fullmatch(text)
+    if match is None:
+        return text
+    found = _service_address(match["host"], match["port"], namespace, find, sure=False)
+    return text if found is None else f"{match['flag'] or ''}http://{found}{match['path'] or ''}"
 
 
-def _referenced(source: Object, objects: Objects, namespace: str, where: str) -> str | None:
-    for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
-        if (reference := source.get(field)) is not None:
-            values = _values(objects, kind, reference, namespace, where)
-            if reference["key"] not in values and not reference.get("optional"):
-                raise ManifestError(f"{where}: {kind} {reference['name']} has no key {reference['key']!r}")
-            return values.get(reference["key"])
-    raise ManifestError(f"{where}: valueFrom.{next(iter(source), '')} has no counterpart on this machine")
+def _with_predictor(words: list[str], namespace: str, find: Find, where: str) -> list[str]:
+    """Replaces the Service's name in `--predictor_host value` and `--predictor_host=value`."""
+    replaced = list(words)
+    for index, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag != "--predictor_host":
+            continue
+        if not equals:
+            if index + 1 == len(words):
+                raise ManifestError(f"{where}: {flag} has no value")
+            value = words[index + 1]
+        host, _, port = value.partition(":")
+        found = _service_address(host, port, namespace, find, sure=True) or value
+        replaced[index if equals else index + 1] = f"{flag}={found}" if equals else found
+    return replaced
 
 
-def _values(objects: Objects, kind: str, reference: Object, namespace: str, where: str) -> dict[str, str]:
-    found = objects.find(kind, reference["name"], namespace)
-    if found is None:
-        if reference.get("optional"):
-            return {}
-        raise ManifestError(f"{where}: no {kind} {reference['name']!r} among the manifests; add it to this overlay")
-    data = dict(found.get("data") or {})
-    if kind == "Secret":
-        decoded = {key: base64.b64decode(value).decode() for key, value in data.items()}
-        return {**decoded, **(found.get("stringData") or {})}
-    return data
+def _service_address(host: str, port: str | None, namespace: str, find: Find, *, sure: bool) -> str | None:
+    """Where a Service listens, None for a host that is none.
+
+    A name of one word, or one that ends with `.svc`, is a Service's; `a.b` is one only if `b` is a namespace, or if it
+    is `sure` that a Service is meant.
+
+    Raises:
+        NotYetError: It is a Service's name, but there is no such Service with an address yet.
+    """
+    match = _SERVICE_HOST.fullmatch(host)
+    if match is None or host == "localhost" or _is_ip(host):
+        return None
+    other = match["namespace"]
+    if other and not (match["svc"] or sure or find("Namespace", other, "")):
+        return None
+    name, namespace = match["name"], other or namespace
+    service = find("Service", name, namespace)
+    spec: Object = (service or {}).get("spec") or {}
+    address = spec.get("clusterIP")
+    if not address or address == "None":
+        raise NotYetError(f"waits for an address of Service {namespace}/{name}")
+    number = int(port or SERVICE_PORT)
+    entry = next((entry for entry in spec.get("ports") or [] if entry["port"] == number), {"port": number})
+    return f"{address}:{listening_port(entry)}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _with_addresses(words: list[str], address: Address, services: Mapping[str, Address], where: str) -> list[str]:

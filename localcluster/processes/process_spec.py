@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+RestartPolicy = Literal["Always", "OnFailure", "Never"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ProcessSpec:
     """One process to run.
 
     Attributes:
-        name: Unique in its supervisor; names its log file too.
+        name: Unique in its supervisor; names its log file too, so a slash in it makes a folder.
         command: Program and arguments.
         environment: All of its environment; nothing is inherited.
         address: Where it listens.
@@ -85,6 +88,7 @@ class ProcessSpec:
         liveness: Whether it must be restarted.
         grace_s: Seconds from SIGTERM to SIGKILL.
         waits_for: Names of processes without which it does not count as ready.
+        restart: When it is started again after it has ended.
     """
 
     name: str
@@ -97,3 +101,4 @@ class ProcessSpec:
     liveness: Probe | None = None
     grace_s: float = 30
     waits_for: tuple[str, ...] = ()
+    restart: RestartPolicy = "Always"

@@ -16,13 +16,15 @@ from localcluster.processes.guardian import Guardian
 from localcluster.processes.probes import healthy
 from localcluster.processes.process_spec import Probe, ProcessSpec
 
-State = Literal["waiting", "starting", "ready", "unready", "backing off", "stopping", "stopped"]
+State = Literal["waiting", "starting", "ready", "unready", "backing off", "finished", "stopping", "stopped"]
 Happening = Literal["started", "ready", "unready", "unhealthy", "exited", "stopping", "stopped"]
 
 KEPT_LOGS = 5
 # After a start a process is probed this often until it answers, however long its probe's period.
 _EAGER_PERIOD_S = 0.2
 _TAIL_BYTES = 8192
+# What a container runtime says of a program that cannot be run.
+_CANNOT_START = 128
 # `python -m` finds the packages here.
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +47,23 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """A run of a process that is over.
+
+    Attributes:
+        started_at: Unix time.
+        finished_at: Unix time.
+        exit_code: As a shell has it: 128 and the signal's number for one that was ended by a signal.
+        message: How it ended, in words.
+    """
+
+    started_at: float
+    finished_at: float
+    exit_code: int
+    message: str
+
+
+@dataclass(frozen=True)
 class ProcessStatus:
     """A process as it is now.
 
@@ -57,6 +76,9 @@ class ProcessStatus:
         log: Its log file.
         ports: Name of a port to its number.
         host: Where it listens.
+        started_at: Unix time at which this run began; 0 while it does not run.
+        started: Whether it runs and has passed its startup probe.
+        ended: The run before this one, or the last one; None in the first.
     """
 
     name: str
@@ -67,6 +89,9 @@ class ProcessStatus:
     log: Path
     ports: Mapping[str, int]
     host: str
+    started_at: float = 0
+    started: bool = False
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +122,7 @@ class Runner:
         self.answers = False
         self.was_ready = False
         self.failures = 0
-        self.ended = ""
+        self.ended: Ended | None = None
         self._log = log
         self._guardian = guardian
         self._backoff = backoff
@@ -107,6 +132,9 @@ class Runner:
         self._since = time.time()
         self._starts = 0
         self._pid: int | None = None
+        self._started_at = 0.0
+        self._started = False
+        self._grace_s = spec.grace_s
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -114,8 +142,14 @@ class Runner:
         """Starts it in the background."""
         self._task = asyncio.create_task(self._run(), name=self.spec.name)
 
-    async def end(self) -> None:
-        """Ends it and waits until it has ended."""
+    async def end(self, grace_s: float | None = None) -> None:
+        """Ends it and waits until it has ended.
+
+        Args:
+            grace_s: Seconds from SIGTERM to SIGKILL, if other than its specification says.
+        """
+        if grace_s is not None:
+            self._grace_s = grace_s
         self._stopping.set()
         if self._task is not None:
             # Shielded: whoever waits may be cancelled, the process is ended all the same.
@@ -133,6 +167,9 @@ class Runner:
             log=self._log,
             ports=self.spec.ports,
             host=self.spec.address.host,
+            started_at=self._started_at,
+            started=self._started,
+            ended=self.ended,
         )
 
     def mark(self, *, ready: bool) -> Event | None:
@@ -144,7 +181,7 @@ class Runner:
         if ready:
             self.was_ready = True
             return self._event("ready", "answers")
-        if self._state in {"stopping", "backing off", "stopped"}:
+        if self._state in {"stopping", "backing off", "finished", "stopped"}:
             return None  # that event has told it
         if self.answers:
             self._state = "waiting"
@@ -162,52 +199,61 @@ class Runner:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            begun = time.monotonic()
-            ended = await self._run_once()
+            begun = time.time()
+            exit_code, message = await self._run_once()
+            self._pid, self._started_at, self._started = None, 0.0, False
+            self.ended = Ended(begun, time.time(), exit_code, message)
             if self._stopping.is_set():
                 break
-            if time.monotonic() - begun >= self._backoff.reset_s:
+            if self.spec.restart == "Never" or (self.spec.restart == "OnFailure" and exit_code == 0):
+                self._enter("finished", "exited", message)
+                return
+            if self.ended.finished_at - begun >= self._backoff.reset_s:
                 self.failures = 0
             self.failures += 1
-            self.ended = ended
             wait_s = self._backoff.wait_s(self.failures)
-            self._enter("backing off", "exited", f"{ended}; starts again in {wait_s:g} s")
+            self._enter("backing off", "exited", f"{message}; starts again in {wait_s:g} s")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
         self._enter("stopped", "stopped", "has ended")
 
-    async def _run_once(self) -> str:
-        """Runs the process once; returns how it ended."""
+    async def _run_once(self) -> tuple[int, str]:
+        """Runs the process once; returns its exit code and how it ended."""
         _rotate(self._log)
         self._starts += 1
         try:
-            with self._log.open("wb") as log:
+            # Appending, so that a log that is cut while it is written goes on at its new end.
+            with self._log.open("ab") as log:
                 process = await self._spawn(log)
         except OSError as error:
-            return f"cannot be started: {error}"
+            return _CANNOT_START, f"cannot be started: {error}"
         self._pid = process.pid
+        self._started_at = time.time()
+        self._started = self.spec.startup is None
         self._enter("starting", "started", f"process {process.pid}")
         probing = asyncio.create_task(self._probe_until_unhealthy())
         stopping = asyncio.create_task(self._stopping.wait())
         exiting = asyncio.create_task(process.wait())
+        message = ""
         try:
             await asyncio.wait({probing, stopping, exiting}, return_when=asyncio.FIRST_COMPLETED)
-            if exiting.done():
-                return _describe_exit(exiting.result())
-            if stopping.done():
-                self._enter("stopping", "stopping", "ends")
-                return "stopped"
-            self._enter("stopping", "unhealthy", probing.result())
-            return probing.result()
+            if not exiting.done():
+                if stopping.done():
+                    message = "stopped"
+                    self._enter("stopping", "stopping", "ends")
+                else:
+                    message = probing.result()
+                    self._enter("stopping", "unhealthy", message)
         finally:
             self.answers = False
             for task in (probing, stopping):
                 task.cancel()
-            await _end_group(process, exiting, self.spec.grace_s)
+            await _end_group(process, exiting, self._grace_s)
             self._guardian.forget(process.pid)
-            self._pid = None
             await asyncio.gather(probing, stopping, return_exceptions=True)
+        code = exiting.result()
+        return (code if code >= 0 else 128 - code), message or _describe_exit(code)
 
     async def _spawn(self, log: IO[bytes]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
@@ -228,6 +274,9 @@ class Runner:
         if startup is not None and not await self._starts_up(startup):
             budget = startup.period_s * startup.failure_threshold
             return f"did not pass its startup probe within {budget:g} s"
+        if startup is not None:
+            self._started = True
+            self._on_change(None)
         if readiness is None:
             self._answer(True)
         following = asyncio.create_task(self._follow_readiness(readiness)) if readiness is not None else None

@@ -27,14 +27,21 @@ class Supervisor:
 
     Args:
         logs: Folder of the log files, one a process; the earlier ones of each are kept as `.1` to `.5`.
+        grace_s: Seconds that a process gets at most when the supervisor ends; its own grace period if None.
         on_event: Called in the event loop for everything that happens; must not block.
         backoff: Waits between restarts.
     """
 
     def __init__(
-        self, logs: Path, *, on_event: Callable[[Event], None] = lambda _: None, backoff: Backoff | None = None
+        self,
+        logs: Path,
+        *,
+        on_event: Callable[[Event], None] = lambda _: None,
+        backoff: Backoff | None = None,
+        grace_s: float | None = None,
     ) -> None:
         self._logs = logs
+        self._grace_s = grace_s
         self._on_event = on_event
         self._backoff = backoff or Backoff()
         self._runners: dict[str, Runner] = {}
@@ -53,7 +60,7 @@ class Supervisor:
             # Those that wait for others end first, so that their last requests are still answered.
             while names := set(self._runners):
                 needed = {other for runner in self._runners.values() for other in runner.spec.waits_for}
-                await asyncio.gather(*(self.stop(name) for name in (names - needed) or names))
+                await asyncio.gather(*(self._end(name) for name in (names - needed) or names))
         finally:
             if self._guardian is not None:
                 await self._guardian.close()
@@ -68,19 +75,36 @@ class Supervisor:
             raise RuntimeError("enter the supervisor first: `async with Supervisor(...)`")
         if spec.name in self._runners:
             raise ValueError(f"{spec.name}: a process of this name is running; stop it first")
-        runner = Runner(spec, self._logs / f"{spec.name}.log", self._guardian, self._backoff, self._on_change)
+        log = self.log(spec.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        runner = Runner(spec, log, self._guardian, self._backoff, self._on_change)
         self._runners[spec.name] = runner
         runner.begin()
 
-    async def stop(self, name: str) -> None:
-        """Ends a process: SIGTERM, and SIGKILL after its grace period. Unknown names are ignored."""
+    async def stop(self, name: str, *, grace_s: float | None = None) -> None:
+        """Ends a process: SIGTERM, and SIGKILL after its grace period. Unknown names are ignored.
+
+        Args:
+            name: Name of the process.
+            grace_s: Its grace period, if other than its specification says.
+        """
         if (runner := self._runners.get(name)) is not None:
-            await runner.end()
-            self._runners.pop(name, None)
+            await runner.end(grace_s)
+            if self._runners.get(name) is runner:
+                del self._runners[name]
+
+    def log(self, name: str) -> Path:
+        """The log file of a process."""
+        return self._logs / f"{name}.log"
 
     def status(self) -> tuple[ProcessStatus, ...]:
         """All processes as they are now."""
         return tuple(runner.status(ready=self.is_ready(name)) for name, runner in self._runners.items())
+
+    def status_of(self, name: str) -> ProcessStatus | None:
+        """A process as it is now, None if there is none of that name."""
+        runner = self._runners.get(name)
+        return None if runner is None else runner.status(ready=self.is_ready(name))
 
     def is_ready(self, name: str) -> bool:
         """Whether a process, and every one that it waits for, answers its readiness probe."""
@@ -106,7 +130,8 @@ class Supervisor:
                 if runner is None:
                     raise StartError(f"{name}: is not running")
                 if not runner.was_ready and runner.failures >= attempts:
-                    raise StartError(f"{name}: {runner.ended}\n{runner.log_tail()}".rstrip())
+                    how = "ended" if runner.ended is None else runner.ended.message
+                    raise StartError(f"{name}: {how}\n{runner.log_tail()}".rstrip())
             changed = self._changed
             try:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
@@ -115,6 +140,10 @@ class Supervisor:
                 log = self._runners[waiting[0]].log_tail()
                 late = ", ".join(waiting)
                 raise StartError(f"{late}: not ready after {timeout_s:g} s\n{log}".rstrip()) from None
+
+    async def _end(self, name: str) -> None:
+        grace_s = self._runners[name].spec.grace_s
+        await self.stop(name, grace_s=grace_s if self._grace_s is None else min(grace_s, self._grace_s))
 
     def _on_change(self, event: Event | None) -> None:
         if event is not None:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcluster.container import expand, process_spec
+from localcluster.container import process_spec
 from localcluster.inference_service import Component
 from localcluster.processes.process_spec import Address, Exec, Grpc, HttpGet, TcpSocket
 from localcluster.render import ManifestError, Objects
+from localcluster.variables import expand
 
 PACKAGE = Path("/packages/0123456789ab")
 CONTAINER = {
@@ -153,7 +154,7 @@ def test_every_kind_of_probe_is_read_with_kubernetes_defaults():
         ({"resources": {"limits": {"nvidia.com/gpu": 1}}}, r"nvidia\.com/gpu"),
         ({"volumeMounts": [{"name": "v", "mountPath": "/data"}]}, "volume v at /data"),
         ({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]}, "A: valueFrom.fieldRef"),
-        ({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "z", "key": "k"}}}]}, "no Secret 'z'"),
+        ({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "z", "key": "k"}}}]}, 'secret "z" not found'),
         ({"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}, "no key 'k'"),
         ({"args": ["--http_port"]}, "--http_port has no value"),
         ({"args": ["--http_port=web"]}, "'web' is no port"),
