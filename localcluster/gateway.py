@@ -86,11 +86,11 @@ def _static(server: str, token: Path, dynamic: Path, port: int, management: int)
         "entryPoints": {
             "web": {
                 "address": f"{LOOPBACK}:{port}",
-                "http": {"middlewares": [f"{_RETRY}@file"]},
+                "http": {"middlewares": [f"{_RETRY}@file"], "aliasHeadersStrategy": "delete"},
                 # After SIGTERM, requests that are under way have this long.
                 "transport": {"lifeCycle": {"graceTimeOut": f"{_GRACE_S}s"}},
             },
-            "management": {"address": f"{LOOPBACK}:{management}"},
+            "management": {"address": f"{LOOPBACK}:{management}", "http": {"aliasHeadersStrategy": "delete"}},
         },
         "ping": {"entryPoint": "management"},
         "metrics": {"prometheus": {"entryPoint": "management", "addServicesLabels": True}},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from localcluster.render import ManifestError, Object, Objects, label
@@ -20,6 +20,7 @@ ROLES: tuple[Role, ...] = ("predictor", "transformer", "explainer")
 
 CONTAINER = "kserve-container"
 MODE = "serving.kserve.io/deploymentMode"
+STORAGE = "internal.serving.kserve.io/storage-initializer-sourceuri"
 HTTP_PORT = 8080
 
 # Lower is preferred where several runtimes fit.
@@ -29,29 +30,36 @@ _MERGE_KEYS = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPa
 _PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}")
 _FIELD = re.compile(r"\s*\.(?:(Name|Namespace)|(Labels|Annotations)\.([A-Za-z_][A-Za-z0-9_]*))\s*")
 
-_USED = {"containers", "model", "volumes", "minReplicas", "containerConcurrency", "terminationGracePeriodSeconds"}
-# They place, scale or guard pods; one process on this machine is the same without them.
-_IMMATERIAL = {
-    "affinity",
+_USED = {
     "annotations",
-    "autoScaling",
-    "automountServiceAccountToken",
+    "containerConcurrency",
+    "containers",
     "deploymentStrategy",
+    "labels",
+    "minReplicas",
+    "model",
+    "volumes",
+}
+# They go into the pods as they are.
+_POD_FIELDS = {
+    "affinity",
+    "automountServiceAccountToken",
     "enableServiceLinks",
     "imagePullSecrets",
-    "labels",
-    "maxReplicas",
     "nodeSelector",
     "priorityClassName",
-    "scaleMetric",
-    "scaleMetricType",
-    "scaleTarget",
     "schedulerName",
     "securityContext",
     "serviceAccountName",
+    "terminationGracePeriodSeconds",
     "tolerations",
     "topologySpreadConstraints",
 }
+_RUNTIME_POD_FIELDS = {"affinity", "imagePullSecrets", "nodeSelector", "tolerations"}
+# They scale by load; here there are as many pods as `minReplicas` says.
+_IMMATERIAL = {"autoScaling", "maxReplicas", "scaleMetric", "scaleMetricType", "scaleTarget"}
+# The author's own bookkeeping, which KServe does not hand down either.
+_UNINHERITED = {"kubectl.kubernetes.io/last-applied-configuration", STORAGE}
 _MODEL_FIELDS = {"modelFormat", "protocolVersion", "runtime", "runtimeVersion", "storageUri"}
 
 
@@ -66,8 +74,13 @@ class Component:
         container: The container with everything merged, filled in and appended.
         volumes: The pod's volumes.
         storage_uri: Where the model package comes from; empty for a component that needs none.
-        replicas: `minReplicas`, at least 1 here.
+        replicas: `minReplicas`, at least 1.
         grace_s: Seconds it may take to stop.
+        labels: What its objects are labelled with, before KServe's own labels.
+        annotations: What they are annotated with.
+        pod: Further fields of its pods' spec.
+        strategy: How its Deployment is updated; empty for Kubernetes' own default.
+        runtime: The ServingRuntime or ClusterServingRuntime that it was made from, None for a custom container.
     """
 
     role: Role
@@ -78,6 +91,11 @@ class Component:
     storage_uri: str
     replicas: int
     grace_s: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    pod: Object = field(default_factory=dict)
+    strategy: Object = field(default_factory=dict)
+    runtime: Object | None = None
 
     @property
     def service(self) -> str:
@@ -116,9 +134,10 @@ def components(service: Object, objects: Objects) -> list[Component]:
 
 def _component(service: Object, role: Role, spec: Object, objects: Objects) -> Component:
     where = f"{label(service)}: spec.{role}"
-    if unknown := sorted(spec.keys() - _USED - _IMMATERIAL):
+    if unknown := sorted(spec.keys() - _USED - _POD_FIELDS - _IMMATERIAL):
         raise ManifestError(f"{where}.{unknown[0]} has no counterpart on this machine; remove it from this overlay")
-    volumes = list(spec.get("volumes") or [])
+    runtime: Object | None = None
+    inherited: Object = {}
     if "model" in spec:
         if role != "predictor":
             raise ManifestError(f"{where}.model: only a predictor has a model")
@@ -126,30 +145,50 @@ def _component(service: Object, role: Role, spec: Object, objects: Objects) -> C
             raise ManifestError(f"{where}: more than one container cannot be run here; keep `model` or `containers`")
         model = spec["model"]
         runtime = select_runtime(service, model, objects)
+        inherited = runtime["spec"]
         container = merge_containers(_only_container(runtime), _container_part(model, where))
         container = fill_placeholders(container, service["metadata"], label(runtime))
-        volumes += [volume for volume in runtime["spec"].get("volumes") or [] if volume not in volumes]
         uri = model.get("storageUri", "")
     else:
         containers = spec.get("containers") or []
         if len(containers) != 1:
             raise ManifestError(f"{where}.containers: exactly one container can be run here, not {len(containers)}")
-        container = copy.deepcopy(containers[0])
+        container = {**copy.deepcopy(containers[0]), "name": CONTAINER}
         uri = next((env.get("value", "") for env in container.get("env") or [] if env["name"] == "STORAGE_URI"), "")
         container["args"] = _with_flags(service, role, spec, container.get("args") or [])
         if placeholder := _PLACEHOLDER.search(" ".join(container["args"])):
             raise ManifestError(f"{where}: {placeholder[0]} is filled in within a ServingRuntime only; write the value")
-    container.setdefault("env", []).append({"name": "INFERENCE_SERVICE_NAME", "value": service["metadata"]["name"]})
+    metadata = service["metadata"]
+    if role == "predictor":
+        container.setdefault("env", []).append({"name": "INFERENCE_SERVICE_NAME", "value": metadata["name"]})
+    annotations = {**_annotations(inherited), **_annotations(metadata), **_annotations(spec)}
     return Component(
         role=role,
-        inference_service=service["metadata"]["name"],
-        namespace=service["metadata"].get("namespace", ""),
+        inference_service=metadata["name"],
+        namespace=metadata.get("namespace", ""),
         container=container,
-        volumes=tuple(volumes),
+        volumes=tuple(_merge_list(inherited.get("volumes") or [], spec.get("volumes") or [], "name")),
         storage_uri=uri,
         replicas=max(1, spec.get("minReplicas", 1)),
         grace_s=float(spec.get("terminationGracePeriodSeconds", 30)),
+        labels={
+            **(inherited.get("labels") or {}),
+            **(metadata.get("labels") or {}),
+            **(spec.get("labels") or {}),
+        },
+        annotations={**annotations, **({STORAGE: uri} if uri else {})},
+        pod=_merge(
+            {key: value for key, value in inherited.items() if key in _RUNTIME_POD_FIELDS},
+            {key: value for key, value in spec.items() if key in _POD_FIELDS},
+        ),
+        strategy=copy.deepcopy(spec.get("deploymentStrategy") or {}),
+        runtime=runtime,
     )
+
+
+def _annotations(holder: Object) -> dict[str, str]:
+    given = holder.get("annotations") or {}
+    return {key: value for key, value in given.items() if key not in _UNINHERITED}
 
 
 def select_runtime(service: Object, model: Object, objects: Objects) -> Object:
@@ -229,9 +268,9 @@ def _only_container(runtime: Object) -> Object:
 
 
 def _container_part(model: Object, where: str) -> Object:
-    for field in ("storage", "confidential"):
-        if field in model:
-            raise ManifestError(f"{where}.model.{field} has no counterpart on this machine; use storageUri")
+    for unfit in ("storage", "confidential"):
+        if unfit in model:
+            raise ManifestError(f"{where}.model.{unfit} has no counterpart on this machine; use storageUri")
     return {key: value for key, value in model.items() if key not in _MODEL_FIELDS}
 
 
