@@ -63,6 +63,10 @@ _UNINHERITED = {"kubectl.kubernetes.io/last-applied-configuration", STORAGE}
 _MODEL_FIELDS = {"modelFormat", "protocolVersion", "runtime", "runtimeVersion", "storageUri"}
 
 
+class UnfitRuntimeError(ManifestError):
+    """No runtime can serve a model."""
+
+
 @dataclass(frozen=True)
 class Component:
     """One component of an InferenceService, as KServe would run it.
@@ -198,16 +202,16 @@ def select_runtime(service: Object, model: Object, objects: Objects) -> Object:
     then the simplest protocol, then the newest, then the name. Without `protocolVersion` a model speaks v1.
 
     Raises:
-        ManifestError: None fits, or the named one does not.
+        UnfitRuntimeError: None fits, or the named one does not.
     """
     namespace = service["metadata"].get("namespace", "")
     wanted, protocol = model["modelFormat"], model.get("protocolVersion")
     if name := model.get("runtime"):
         runtime = objects.find("ServingRuntime", name, namespace) or objects.find("ClusterServingRuntime", name)
         if runtime is None:
-            raise ManifestError(f"{label(service)}: no ServingRuntime or ClusterServingRuntime is named {name!r}")
+            raise UnfitRuntimeError(f"{label(service)}: no ServingRuntime or ClusterServingRuntime is named {name!r}")
         if reason := _unfit(runtime, wanted, protocol, named=True):
-            raise ManifestError(f"{label(service)}: {label(runtime)} {reason}")
+            raise UnfitRuntimeError(f"{label(service)}: {label(runtime)} {reason}")
         return runtime
     reasons = []
     for kind in ("ServingRuntime", "ClusterServingRuntime"):
@@ -226,7 +230,7 @@ def select_runtime(service: Object, model: Object, objects: Objects) -> Object:
             fitting.sort(key=_protocol_rank)
             return min(fitting, key=lambda runtime: -_priority(runtime, wanted["name"]))
     said = "; ".join(reasons) or "there are no runtimes"
-    raise ManifestError(f"{label(service)}: no runtime serves modelFormat {_format_name(wanted)}: {said}")
+    raise UnfitRuntimeError(f"{label(service)}: no runtime serves modelFormat {_format_name(wanted)}: {said}")
 
 
 def _unfit(runtime: Object, wanted: Object, protocol: str | None, *, named: bool) -> str:

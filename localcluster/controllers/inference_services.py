@@ -1,0 +1,204 @@
+"""InferenceService → a Deployment and a Service for each component, and its status."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from localcluster.api.resources import (
+    CLUSTER_SERVING_RUNTIMES,
+    DEPLOYMENTS,
+    GATEWAYS,
+    GRPC_ROUTES,
+    HTTP_ROUTES,
+    INFERENCE_SERVICES,
+    PODS,
+    SERVICES,
+    SERVING_RUNTIMES,
+    Resource,
+)
+from localcluster.component_objects import INFERENCE_SERVICE_LABEL, deployment, service
+from localcluster.controllers.client import Client
+from localcluster.controllers.controller import Cache, Controller, Key, controller_uid, key_of, matches, owner_reference
+from localcluster.inference_service import ROLES, Component, UnfitRuntimeError, components, service_name
+from localcluster.inference_status import Failure, Observed, Part, routed_services, status_of
+from localcluster.render import ManifestError, Object, Objects
+
+_STOP = "serving.kserve.io/stop"
+_MADE = (DEPLOYMENTS, SERVICES)
+
+
+class InferenceServiceController(Controller):
+    """Does what KServe's controller does in Standard mode; the key is an InferenceService's."""
+
+    name = "inference-services"
+    watches = (
+        INFERENCE_SERVICES,
+        SERVING_RUNTIMES,
+        CLUSTER_SERVING_RUNTIMES,
+        DEPLOYMENTS,
+        SERVICES,
+        PODS,
+        HTTP_ROUTES,
+        GRPC_ROUTES,
+        GATEWAYS,
+    )
+
+    def __init__(self, client: Client, cache: Cache) -> None:
+        super().__init__(client, cache)
+        # What was applied last, so that nothing is applied twice.
+        self._applied: dict[str, str] = {}
+        # What a write answered, until the cache has caught up, so that no change is told twice.
+        self._written: dict[Key, Object] = {}
+
+    def keys_for(self, resource: Resource, item: Object) -> Iterable[Key]:
+        """See `Controller`."""
+        namespace = item["metadata"].get("namespace", "")
+        if resource == INFERENCE_SERVICES:
+            return [key_of(item)]
+        if resource in {SERVING_RUNTIMES, CLUSTER_SERVING_RUNTIMES}:
+            return [key_of(service) for service in self.cache.all(INFERENCE_SERVICES, namespace)]
+        if resource == GATEWAYS:
+            return [key_of(service) for service in self.cache.all(INFERENCE_SERVICES)]
+        if resource in {HTTP_ROUTES, GRPC_ROUTES}:
+            # By name: the route may come before the Service, or be gone already.
+            suffixes = tuple(f"-{role}" for role in ROLES)
+            named = {name for name in routed_services(item) if name.endswith(suffixes)}
+            return [(namespace, name.rpartition("-")[0]) for name in sorted(named)]
+        if (name := (item["metadata"].get("labels") or {}).get(INFERENCE_SERVICE_LABEL)) is not None:
+            return [(namespace, name)]
+        return ()
+
+    async def reconcile(self, key: Key) -> float | None:
+        """See `Controller`."""
+        item = self.cache.get(INFERENCE_SERVICES, key)
+        if item is None or "deletionTimestamp" in item["metadata"]:
+            self._written.pop(key, None)
+            return None
+        item = _newer(item, self._written.get(key))
+        stopped = (item["metadata"].get("annotations") or {}).get(_STOP) == "true"
+        parts: Sequence[Component] = ()
+        failure = None
+        try:
+            parts = components(item, self._runtimes(key[0]))
+        except ManifestError as error:
+            reason = "NoSupportingRuntime" if isinstance(error, UnfitRuntimeError) else "InvalidPredictorSpec"
+            failure = Failure(reason, str(error))
+        if failure is None:
+            await self._make(item, () if stopped else parts)
+        await self._tell(item, parts, failure, stopped=stopped)
+        return None
+
+    def _runtimes(self, namespace: str) -> Objects:
+        return Objects((*self.cache.all(SERVING_RUNTIMES, namespace), *self.cache.all(CLUSTER_SERVING_RUNTIMES)))
+
+    async def _make(self, item: Object, parts: Sequence[Component]) -> None:
+        owner = owner_reference(item)
+        for part in parts:
+            await self._apply(SERVICES, service(part, owner))
+            await self._apply(DEPLOYMENTS, deployment(part, owner))
+        wanted = {part.service for part in parts}
+        for resource in _MADE:
+            for made in self.cache.owned(resource, item):
+                metadata = made["metadata"]
+                if metadata["name"] not in wanted and "deletionTimestamp" not in metadata:
+                    await self.client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+
+    async def _apply(self, resource: Resource, wanted: Object) -> None:
+        key = key_of(wanted)
+        there = self.cache.get(resource, key)
+        owner = wanted["metadata"]["ownerReferences"][0]["uid"]
+        if there is not None and (other := controller_uid(there)) not in {"", owner}:
+            raise ManifestError(f"{resource.kind} {'/'.join(key)} belongs to another object ({other}); delete it")
+        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        if there is not None and self._applied.get(there["metadata"]["uid"]) == digest and covers(there, wanted):
+            return
+        applied = await self.client.apply(resource, wanted)
+        self._applied[applied["metadata"]["uid"]] = digest
+        if there is None:
+            owner_item = self.cache.get(
+                INFERENCE_SERVICES, (key[0], wanted["metadata"]["labels"][INFERENCE_SERVICE_LABEL])
+            )
+            if owner_item is not None:
+                await self.client.event(owner_item, "Created", f"created {resource.kind} {key[1]}")
+
+    async def _tell(self, item: Object, parts: Sequence[Component], failure: Failure | None, *, stopped: bool) -> None:
+        namespace, name = key_of(item)
+        runtimes = {part.role: part.runtime for part in parts}
+        observed = Observed(
+            service=item,
+            parts=[
+                Part(
+                    role=role,
+                    deployment=self.cache.get(DEPLOYMENTS, (namespace, service_name(name, role))),
+                    service=self.cache.get(SERVICES, (namespace, service_name(name, role))),
+                    pods=self._pods(namespace, service_name(name, role)),
+                    runtime=runtimes.get(role),
+                )
+                for role in ROLES
+                if role in item["spec"]
+            ],
+            routes=[*self.cache.all(HTTP_ROUTES, namespace), *self.cache.all(GRPC_ROUTES, namespace)],
+            gateways={key_of(gateway): gateway for gateway in self.cache.all(GATEWAYS)},
+            failure=failure,
+            stopped=stopped,
+        )
+        status = status_of(observed, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        before: Object = item.get("status") or {}
+        patch = difference(before, status)
+        if not patch:
+            return
+        written = await self.client.merge(INFERENCE_SERVICES, name, namespace, {"status": patch}, subresource="status")
+        if written is not None:
+            self._written[namespace, name] = written
+            await self._record(item, before.get("conditions") or [], status["conditions"])
+
+    def _pods(self, namespace: str, service: str) -> list[Object]:
+        wanted = {"app": f"isvc.{service}"}
+        return [pod for pod in self.cache.all(PODS, namespace) if matches(pod["metadata"].get("labels"), wanted)]
+
+    async def _record(self, item: Object, before: Sequence[Object], now: Sequence[Object]) -> None:
+        """Makes an Event of every condition that changed."""
+        earlier = {condition["type"]: condition["status"] for condition in before}
+        for condition in now:
+            type_, status = condition["type"], condition["status"]
+            if status == earlier.get(type_) or (status == "Unknown" and type_ not in earlier):
+                continue
+            good = (status == "True") != (type_ == "Stopped")
+            reason = type_ if status == "True" else f"{type_.removesuffix('Ready')}NotReady"
+            message = condition.get("message") or ("is ready" if good else condition.get("reason", ""))
+            await self.client.event(item, reason, message, type_="Warning" if status == "False" else "Normal")
+
+
+def _newer(seen: Object, written: Object | None) -> Object:
+    """The later of two states of an object; only the API server's own versions can be compared like this."""
+    if written is None or written["metadata"]["uid"] != seen["metadata"]["uid"]:
+        return seen
+    versions = (int(item["metadata"]["resourceVersion"]) for item in (seen, written))
+    return written if next(versions) < next(versions) else seen
+
+
+def covers(there: Any, wanted: Any) -> bool:
+    """Whether an object says all that is wanted; what it says beyond that, defaults above all, does not count."""
+    if isinstance(wanted, dict):
+        return isinstance(there, dict) and all(key in there and covers(there[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        return isinstance(there, list) and len(there) == len(wanted) and all(map(covers, there, wanted))
+    return bool(there == wanted)
+
+
+def difference(old: Object, new: Object) -> Object:
+    """The JSON merge patch that makes one object of another; empty if they are equal."""
+    patch: Object = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if key not in old:
+            patch[key] = value
+        elif isinstance(value, dict) and isinstance(old[key], dict):
+            if below := difference(old[key], value):
+                patch[key] = below
+        elif value != old[key]:
+            patch[key] = value
+    return patch
