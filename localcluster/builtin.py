@@ -12,13 +12,12 @@ GATEWAY_CLASS = "traefik"
 
 
 def builtin_objects(gateway_port: int) -> tuple[Object, ...]:
-    """Namespaces, and the Gateway that KServe's routes name by default.
+    """The Gateway that KServe's routes name by default, and what it needs.
 
     Args:
         gateway_port: Port of the gateway on this machine; a listener's port must equal Traefik's entry point.
     """
     return (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}},
         {
             "apiVersion": "v1",
             "kind": "Namespace",

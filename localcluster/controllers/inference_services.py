@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from localcluster.api.resources import (
     CLUSTER_SERVING_RUNTIMES,
@@ -21,14 +18,14 @@ from localcluster.api.resources import (
     Resource,
 )
 from localcluster.component_objects import INFERENCE_SERVICE_LABEL, deployment, service
+from localcluster.controllers.applier import Applier, difference
 from localcluster.controllers.client import Client
-from localcluster.controllers.controller import Cache, Controller, Key, controller_uid, key_of, matches, owner_reference
+from localcluster.controllers.controller import Cache, Controller, Key, key_of, matches, owner_reference
 from localcluster.inference_service import ROLES, Component, UnfitRuntimeError, components, service_name
 from localcluster.inference_status import Failure, Observed, Part, routed_services, status_of
 from localcluster.render import ManifestError, Object, Objects
 
 _STOP = "serving.kserve.io/stop"
-_MADE = (DEPLOYMENTS, SERVICES)
 
 
 class InferenceServiceController(Controller):
@@ -49,8 +46,7 @@ class InferenceServiceController(Controller):
 
     def __init__(self, client: Client, cache: Cache) -> None:
         super().__init__(client, cache)
-        # What was applied last, so that nothing is applied twice.
-        self._applied: dict[str, str] = {}
+        self._applier = Applier(client, cache)
         # What a write answered, until the cache has caught up, so that no change is told twice.
         self._written: dict[Key, Object] = {}
 
@@ -98,32 +94,11 @@ class InferenceServiceController(Controller):
     async def _make(self, item: Object, parts: Sequence[Component]) -> None:
         owner = owner_reference(item)
         for part in parts:
-            await self._apply(SERVICES, service(part, owner))
-            await self._apply(DEPLOYMENTS, deployment(part, owner))
-        wanted = {part.service for part in parts}
-        for resource in _MADE:
-            for made in self.cache.owned(resource, item):
-                metadata = made["metadata"]
-                if metadata["name"] not in wanted and "deletionTimestamp" not in metadata:
-                    await self.client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
-
-    async def _apply(self, resource: Resource, wanted: Object) -> None:
-        key = key_of(wanted)
-        there = self.cache.get(resource, key)
-        owner = wanted["metadata"]["ownerReferences"][0]["uid"]
-        if there is not None and (other := controller_uid(there)) not in {"", owner}:
-            raise ManifestError(f"{resource.kind} {'/'.join(key)} belongs to another object ({other}); delete it")
-        digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
-        if there is not None and self._applied.get(there["metadata"]["uid"]) == digest and covers(there, wanted):
-            return
-        applied = await self.client.apply(resource, wanted)
-        self._applied[applied["metadata"]["uid"]] = digest
-        if there is None:
-            owner_item = self.cache.get(
-                INFERENCE_SERVICES, (key[0], wanted["metadata"]["labels"][INFERENCE_SERVICE_LABEL])
-            )
-            if owner_item is not None:
-                await self.client.event(owner_item, "Created", f"created {resource.kind} {key[1]}")
+            for resource, wanted in ((SERVICES, service(part, owner)), (DEPLOYMENTS, deployment(part, owner))):
+                if await self._applier.apply(resource, wanted):
+                    await self.client.event(item, "Created", f"created {resource.kind} {part.service}")
+        for resource in (DEPLOYMENTS, SERVICES):
+            await self._applier.prune(resource, item, {part.service for part in parts})
 
     async def _tell(self, item: Object, parts: Sequence[Component], failure: Failure | None, *, stopped: bool) -> None:
         namespace, name = key_of(item)
@@ -179,26 +154,3 @@ def _newer(seen: Object, written: Object | None) -> Object:
         return seen
     versions = (int(item["metadata"]["resourceVersion"]) for item in (seen, written))
     return written if next(versions) < next(versions) else seen
-
-
-def covers(there: Any, wanted: Any) -> bool:
-    """Whether an object says all that is wanted; what it says beyond that, defaults above all, does not count."""
-    if isinstance(wanted, dict):
-        return isinstance(there, dict) and all(key in there and covers(there[key], wanted[key]) for key in wanted)
-    if isinstance(wanted, list):
-        return isinstance(there, list) and len(there) == len(wanted) and all(map(covers, there, wanted))
-    return bool(there == wanted)
-
-
-def difference(old: Object, new: Object) -> Object:
-    """The JSON merge patch that makes one object of another; empty if they are equal."""
-    patch: Object = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        if key not in old:
-            patch[key] = value
-        elif isinstance(value, dict) and isinstance(old[key], dict):
-            if below := difference(old[key], value):
-                patch[key] = below
-        elif value != old[key]:
-            patch[key] = value
-    return patch
