@@ -148,14 +148,14 @@ class Client:
                     raise _status_error(event["object"])
                 yield WatchEvent(event["type"], event["object"])
 
-    async def event(self, regarding: Object, reason: str, message: str, *, type_: str = "Normal") -> None:
-        """Records an Event that `kubectl describe` and `kubectl events` show."""
+    async def event(self, regarding: Object, reason: str, message: str, *, type_: str = "Normal") -> str:
+        """Records an Event that `kubectl describe` and `kubectl events` show; returns the Event's name."""
         from datetime import UTC, datetime
 
         metadata = regarding["metadata"]
         namespace = metadata.get("namespace", "default")
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        await self.create(
+        created = await self.create(
             EVENTS,
             {
                 "apiVersion": "v1",
@@ -177,6 +177,8 @@ class Client:
                 "count": 1,
             },
         )
+        name: str = created["metadata"]["name"]
+        return name
 
     async def _request(
         self,

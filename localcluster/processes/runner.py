@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -356,10 +357,23 @@ def _describe_exit(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}"
 
 
+def bound_log(log: Path, largest_bytes: int) -> None:
+    """Moves what a log holds to `.1` once it has grown too large; whoever writes it goes on in the same file."""
+    if log.stat().st_size > largest_bytes:
+        _make_room(log)
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
+
+
 def _rotate(log: Path) -> None:
     """Makes room for a new log: `x.log` becomes `x.log.1`, and so on."""
-    for number in range(KEPT_LOGS, 0, -1):
-        older = log.with_name(f"{log.name}.{number}")
-        newer = log.with_name(f"{log.name}.{number - 1}") if number > 1 else log
+    _make_room(log)
+    if log.exists():
+        log.replace(log.with_name(f"{log.name}.1"))
+
+
+def _make_room(log: Path) -> None:
+    for number in range(KEPT_LOGS, 1, -1):
+        newer = log.with_name(f"{log.name}.{number - 1}")
         if newer.exists():
-            newer.replace(older)
+            newer.replace(log.with_name(f"{log.name}.{number}"))
