@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+import json
+from typing import Any
 
 from localcluster.api.errors import ApiError, bad_request
 from localcluster.api.merge_schema import MergeSchema, merge_schema
 from localcluster.api.resources import Resource
 from localcluster.render import Object
-
-_Key = TypeVar("_Key", bound=Hashable)
 
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
@@ -33,14 +31,11 @@ def json_patch(current: Object, operations: list[Any]) -> Object:
     from jsonpointer import JsonPointerException
 
     try:
-        patch = jsonpatch.JsonPatch(operations)
-    except (jsonpatch.InvalidJsonPatch, JsonPointerException, TypeError, KeyError, AttributeError) as error:
+        patched = jsonpatch.JsonPatch(operations).apply(current)
+    except (jsonpatch.InvalidJsonPatch, AttributeError, TypeError, KeyError) as error:
         raise bad_request(f"the JSON patch cannot be read: {error}") from error
-    try:
-        patched = patch.apply(current)
-    except jsonpatch.JsonPatchTestFailed as error:
-        raise ApiError(422, "Invalid", f"the JSON patch does not apply: testing failed: {error}") from error
-    except (jsonpatch.JsonPatchException, JsonPointerException, TypeError, ValueError) as error:
+    except (jsonpatch.JsonPatchException, JsonPointerException, ValueError) as error:
+        # Also a `test` that fails.
         raise ApiError(422, "Invalid", f"the JSON patch does not apply: {error}") from error
     if not isinstance(patched, dict):
         raise ApiError(422, "Invalid", "the JSON patch leaves no object")
@@ -69,22 +64,6 @@ def copied(item: Object) -> Object:
 
     copy: Object = orjson.loads(orjson.dumps(item))
     return copy
-
-
-def interleaved(live: Sequence[_Key], wanted: Sequence[_Key]) -> list[_Key]:
-    """Merges two orders: that of `wanted`, with what is only in `live` left where it stands among its neighbours."""
-    ordered: list[_Key] = []
-    chosen = set(wanted)
-    placed: set[_Key] = set()
-    rest = list(dict.fromkeys(live))
-    for key in wanted:
-        while rest and (rest[0] not in chosen or rest[0] in placed):
-            first = rest.pop(0)
-            if first not in chosen:
-                ordered.append(first)
-        ordered.append(key)
-        placed.add(key)
-    return ordered + [key for key in rest if key not in chosen]
 
 
 def _merged(current: Any, patch: Any) -> Any:
@@ -137,9 +116,9 @@ def _strategic(current: Any, patch: Any, schema: MergeSchema) -> Any:
 def _strategic_list(current: list[Any], patch: list[Any], schema: MergeSchema) -> list[Any]:
     if "merge" not in schema.strategies:
         return patch
-    if not schema.merge_key:
-        return list(current) + [value for value in patch if value not in current]
     key = schema.merge_key
+    if not key:
+        return _ordered([*current, *patch], patch, current, key)
     if {_DIRECTIVE: "replace"} in patch:
         return [item for item in patch if item != {_DIRECTIVE: "replace"}]
     merged = list(current)
@@ -155,7 +134,7 @@ def _strategic_list(current: list[Any], patch: list[Any], schema: MergeSchema) -
             merged[places[0]] = _strategic_map(merged[places[0]], item, schema.item())
         else:
             merged.append(_strategic_map(None, item, schema.item()))
-    return merged
+    return _ordered(merged, patch, current, key)
 
 
 def _delete_values(merged: Object, name: str, values: Any) -> None:
@@ -168,13 +147,23 @@ def _delete_values(merged: Object, name: str, values: Any) -> None:
 def _set_order(merged: Object, name: str, order: Any, schema: MergeSchema, live: list[Any]) -> None:
     if not isinstance(order, list):
         raise bad_request(f"{_ORDER}{name} must be a list")
-    items = merged.get(name)
-    if not isinstance(items, list):
-        return
-    key = schema.merge_key
-    identity: Callable[[Any], Any] = (lambda item: item.get(key)) if key else (lambda item: item)
+    if isinstance(merged.get(name), list):
+        merged[name] = _ordered(merged[name], order, live, schema.merge_key)
+
+
+def _ordered(items: list[Any], wanted: list[Any], live: list[Any], key: str) -> list[Any]:
+    """Items in the wanted order; what is not in it stands before those that it stood before in the live list."""
+
+    def identity(item: Any) -> str:
+        return json.dumps(item.get(key) if key and isinstance(item, dict) else item, sort_keys=True)
+
     there = {identity(item): item for item in items}
-    wanted = [identity(item) for item in order if identity(item) in there]
-    before = [identity(item) for item in live if identity(item) in there]
-    added = [each for each in there if each not in before]
-    merged[name] = [there[each] for each in interleaved([*before, *added], wanted)]
+    rank = {name: place for place, name in reversed(list(enumerate(map(identity, live))))}
+    first = [name for name in dict.fromkeys(map(identity, wanted)) if name in there]
+    rest = sorted(there.keys() - set(first), key=lambda name: rank.get(name, len(rank)))
+    ordered: list[str] = []
+    for name in first:
+        while rest and rank.get(rest[0], len(rank)) < rank.get(name, 0):
+            ordered.append(rest.pop(0))
+        ordered.append(name)
+    return [there[name] for name in [*ordered, *rest]]

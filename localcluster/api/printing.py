@@ -250,7 +250,11 @@ _CELLS: dict[str, dict[str, Cell]] = {
         "Available": lambda item: _status(item).get("availableReplicas", 0),
         **_WORKLOAD,
     },
-    "replicasets": {"Ready": lambda item: _status(item).get("readyReplicas", 0), **_WORKLOAD},
+    "replicasets": {
+        "Current": lambda item: _status(item).get("replicas", 0),
+        "Ready": lambda item: _status(item).get("readyReplicas", 0),
+        **_WORKLOAD,
+    },
     "jobs": {"Status": _job_status, "Completions": _job_completions, "Duration": _job_duration, **_WORKLOAD},
     "cronjobs": {"Active": lambda item: len(_status(item).get("active") or ()), **_WORKLOAD},
     "horizontalpodautoscalers": {"Reference": _scaled, "Targets": _targets},

@@ -201,7 +201,7 @@ REPLICA_SETS = Resource(
     ("status", "scale"),
     (
         Column("Desired", ".spec.replicas", "integer"),
-        Column("Current", ".status.replicas", "integer"),
+        Column("Current", "", "integer"),
         Column("Ready", "", "integer"),
         *_WORKLOAD,
     ),

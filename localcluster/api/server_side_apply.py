@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localcluster.api.errors import ApiError, Cause, bad_request, conflict
@@ -23,7 +23,7 @@ from localcluster.api.managed_fields import (
     with_managers,
 )
 from localcluster.api.merge_schema import MergeSchema, merge_schema
-from localcluster.api.patches import copied, interleaved
+from localcluster.api.patches import copied
 from localcluster.api.resources import Resource
 from localcluster.render import Object
 
@@ -171,6 +171,19 @@ def _merged(live: Any, wanted: Any, schema: MergeSchema) -> Any:
                 for name in interleaved(before, named)
             ]
     return wanted
+
+
+def interleaved(live: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Merges two orders: that of `wanted` holds, what is only in `live` stays before what it stood before."""
+    ordered: list[str] = []
+    rest = list(dict.fromkeys(live))
+    for name in wanted:
+        while rest and (rest[0] not in wanted or rest[0] in ordered):
+            first = rest.pop(0)
+            if first not in wanted:
+                ordered.append(first)
+        ordered.append(name)
+    return ordered + [name for name in rest if name not in wanted]
 
 
 def _in_use(mine: FieldSet, others: Managers) -> FieldSet:
