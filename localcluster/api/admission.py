@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from localcluster.api.errors import ApiError, bad_request, invalid
 from localcluster.api.resources import Resource
 from localcluster.render import Object
+from localcluster.schemas.kinds import structure
 
 Operation = Literal["CREATE", "UPDATE"]
 FieldValidation = Literal["Strict", "Warn", "Ignore"]
@@ -47,5 +49,16 @@ def admit(
     Raises:
         ApiError: 400 for an unknown field (`strict decoding error: unknown field "spec.x"`), 422 for a wrong value.
     """
-    del resource, operation, old, field_validation, subresource
-    return Admitted(item)
+    schema = structure(resource.api_version, resource.kind)
+    if schema is None:
+        raise ApiError(500, "InternalError", f"{resource.api_version} {resource.kind} has no schema")
+    decoded, unknown = schema.decode(item)
+    if unknown and field_validation == "Strict":
+        raise bad_request("strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown))
+    warnings = [f'unknown field "{path}"' for path in unknown] if field_validation == "Warn" else []
+    schema.fill(decoded)
+    name = decoded.get("metadata", {}).get("name", "")
+    if causes := schema.errors(decoded):
+        raise invalid(resource.kind, resource.group, name, causes)
+    del operation, old, subresource
+    return Admitted(decoded, tuple(warnings))

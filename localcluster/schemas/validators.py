@@ -1,8 +1,8 @@
-"""Strict schemas of Kubernetes objects: an unknown field, a wrong type or a missing field is an error.
+"""Strict schemas for manifests: an unknown field, a wrong type or a missing field is an error.
 
-Core kinds are checked with the definitions that `kubernetes-validate` carries. Custom kinds (KServe, Gateway API) are
-checked with their CustomResourceDefinitions, wherever those come from; a CRD's own schema lets unknown fields pass (the
-API server drops them), so it is made strict here. CEL rules (`x-kubernetes-validations`) are not evaluated.
+Every object is checked with the schemas that the project carries itself. Where CustomResourceDefinitions are at hand,
+custom kinds are checked with those, too; their CEL rules are not evaluated (those that matter stand beside our own
+schemas).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from localcluster.render import Object
-
-_KUBERNETES = "1.37"
+from localcluster.schemas import core
+from localcluster.schemas.kinds import custom, structure
+from localcluster.schemas.structural import Structure
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class SchemaError:
 
 
 class Schemas:
-    """Schemas of the core kinds, and of the custom kinds whose CRDs lie in a folder.
+    """Schemas of every kind that the project knows, and of the kinds whose CRDs lie in a folder.
 
     Args:
-        crds: Folder with CustomResourceDefinitions, one or more a YAML file; None for core kinds only.
+        crds: Folder with CustomResourceDefinitions, one or more a YAML file; None for the project's own schemas only.
     """
 
     def __init__(self, crds: Path | None = None) -> None:
@@ -44,100 +44,44 @@ class Schemas:
 
     def knows(self, item: Object) -> bool:
         """Whether there is a schema for this object's kind."""
-        return self._validator(item) is not None
+        return bool(self._structures(item))
 
     def errors(self, item: Object) -> list[SchemaError]:
-        """All ways in which an object breaks its schema; one of an unknown kind breaks it, too."""
-        validator = self._validator(item)
-        if validator is None:
-            return [SchemaError("kind", f"no schema for {item['apiVersion']} {item['kind']}")]
-        found = [
-            SchemaError(".".join(str(part) for part in error.absolute_path), error.message[:300])
-            for error in validator.iter_errors(item)
-        ]
-        return sorted(found, key=lambda error: error.path)
+        """All ways in which an object breaks its schemas; one of an unknown kind breaks them, too."""
+        structures = self._structures(item)
+        if not structures:
+            said = f"no schema for {item['apiVersion']} {item['kind']}; add one, or give its CustomResourceDefinition"
+            return [SchemaError("kind", said)]
+        found: dict[str, SchemaError] = {}
+        for each in structures:
+            for error in _errors(each, item):
+                found.setdefault(error.path, error)
+        return sorted(found.values(), key=lambda error: error.path)
 
-    def _validator(self, item: Object) -> Any:
+    def _structures(self, item: Object) -> list[Structure]:
         kind = (item["apiVersion"], item["kind"])
-        custom = None if self._crds is None else _custom_validator(self._crds, *kind)
-        return custom or _core_validator(*kind)
+        given = None if self._crds is None else _given(self._crds).get(kind)
+        return [found for found in (structure(*kind), given) if found is not None]
+
+
+def _errors(structure: Structure, item: Object) -> list[SchemaError]:
+    decoded, unknown = structure.decode(item)
+    structure.fill(decoded)
+    found = [SchemaError(path, "unknown field; remove it or correct its name") for path in unknown]
+    return [*found, *(SchemaError(cause.field, cause.message) for cause in structure.errors(decoded))]
 
 
 @cache
-def _custom_schemas(folder: Path) -> dict[tuple[str, str], Object]:
+def _given(folder: Path) -> dict[tuple[str, str], Structure]:
     # The C parser: KServe's CRD alone is 2 MB.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found: dict[tuple[str, str], Object] = {}
+    found: dict[tuple[str, str], Structure] = {}
     for path in sorted(folder.glob("*.yaml")):
         for document in yaml.load_all(path.read_text(), loader):
             if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition":
                 spec = document["spec"]
                 for version in spec["versions"]:
-                    api_version = f"{spec['group']}/{version['name']}"
                     schema = version.get("schema", {}).get("openAPIV3Schema", {})
-                    found[api_version, spec["names"]["kind"]] = strict(_with_object_fields(schema))
+                    key = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                    found[key] = custom(schema, core.definitions())
     return found
-
-
-def strict(schema: Any) -> Any:
-    """A structural schema as JSON Schema that refuses unknown fields.
-
-    Follows the API server: `x-kubernetes-preserve-unknown-fields` keeps an object open, `nullable` allows null, and
-    `x-kubernetes-int-or-string` stands for its two types.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    made = {key: value for key, value in schema.items() if not key.startswith("x-kubernetes-") and key != "nullable"}
-    if "properties" in schema:
-        made["properties"] = {name: strict(part) for name, part in schema["properties"].items()}
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            made.setdefault("additionalProperties", False)
-    for key in ("items", "additionalProperties"):
-        if key in schema:
-            made[key] = strict(schema[key])
-    if schema.get("x-kubernetes-int-or-string"):
-        made.pop("type", None)
-        made["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-    # Parts of a combinator only narrow what stands beside them, so they stay open.
-    if schema.get("nullable") and "type" in made:
-        made["type"] = [made["type"], "null"]
-        if "enum" in made:
-            made["enum"] = [*made["enum"], None]
-    return made
-
-
-def _with_object_fields(schema: Object) -> Object:
-    """Adds what every object may have and no CRD spells out."""
-    properties = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, **schema.get("properties", {})}
-    properties["metadata"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    required = [*schema.get("required", []), "metadata"]
-    return {**schema, "properties": properties, "required": required}
-
-
-@cache
-def _core_validator(api_version: str, kind: str) -> Any:
-    """Validator of a core kind, None for any other; the definitions are read once, not for each object."""
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-    from kubernetes_validate import utils
-    from referencing import Registry, Resource
-
-    folder = f"kubernetes-json-schema/v{_KUBERNETES}.0-local-strict"
-    group, _, version = api_version.rpartition("/")
-    # `networking.k8s.io/v1` is `networking-v1` in the names of its files.
-    name = "-".join(part for part in (kind.lower(), group.partition(".")[0], version) if part)
-    try:
-        schema = utils.schema_contents(f"{folder}/{name}.json", _KUBERNETES)
-    except FileNotFoundError:
-        return None
-    definitions = utils.schema_contents(f"{folder}/_definitions.json", _KUBERNETES)
-    registry = Resource.from_contents(definitions) @ (Resource.from_contents(schema) @ Registry())
-    return Draft202012Validator(schema, registry=registry)
-
-
-@cache
-def _custom_validator(folder: Path, api_version: str, kind: str) -> Any:
-    # OpenAPI 3.0 has the boolean `exclusiveMinimum` of draft 4.
-    from jsonschema import Draft4Validator
-
-    schema = _custom_schemas(folder).get((api_version, kind))
-    return None if schema is None else Draft4Validator(schema)
