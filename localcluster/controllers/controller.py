@@ -131,6 +131,7 @@ class Controller(ABC):
     """
 
     name: str
+    watches: tuple[Resource, ...]
     workers: int = 4
 
     def __init__(self, client: Client, cache: Cache) -> None:
