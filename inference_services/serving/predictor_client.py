@@ -1,7 +1,12 @@
-"""How a transformer asks its predictor: one persistent connection pool, a time-out, errors passed on."""
+"""How a transformer asks its predictor: persistent connections, a time-out, errors passed on.
+
+A prediction changes nothing, so a request whose connection broke - its server was killed, or ended just then - is sent
+again, once, within the same time-out. An answer of any kind is an answer: it is not asked for again.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,6 +21,23 @@ from numpy.typing import NDArray
 from inference_services.serving.errors import Problem, RequestError, overloaded
 from inference_services.serving.options import Options
 from inference_services.serving.tensors import DTYPES
+
+# gRPC's own retries, in its own words; the throttle keeps them from adding to an overload.
+_GRPC_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{"service": "inference.GRPCInferenceService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.02s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 4,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.1},
+}
 
 
 class PredictorClient(Protocol):
@@ -54,8 +76,9 @@ class RestPredictor:
     def __init__(self, options: Options, model: str, version: str) -> None:
         self._url = f"http://{options.predictor_host}/v2/models/{model}/versions/{version}"
         self._host = options.predictor_host
+        self._timeout = options.predictor_timeout
         self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=options.predictor_timeout, sock_connect=2),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2),
             connector=aiohttp.TCPConnector(limit=options.max_concurrency, keepalive_timeout=60),
             auto_decompress=False,
         )
@@ -77,8 +100,11 @@ class RestPredictor:
         )
         headers = {"content-type": "application/json", "x-request-id": request_id}
         try:
-            async with self._session.post(f"{self._url}/infer", data=body, headers=headers) as response:
-                status, content = response.status, await response.read()
+            async with asyncio.timeout(self._timeout):
+                try:
+                    status, content = await self._post(body, headers)
+                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+                    status, content = await self._post(body, headers)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _down(self._host, type(error).__name__) from error
         if status != 200:
@@ -90,6 +116,10 @@ class RestPredictor:
             }
         except (ValueError, KeyError, TypeError) as error:
             raise _down(self._host, "it answered with something else than v2 tensors") from error
+
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        async with self._session.post(f"{self._url}/infer", data=body, headers=headers) as response:
+            return response.status, await response.read()
 
     async def ready(self) -> bool:
         """See `PredictorClient`."""
@@ -125,7 +155,11 @@ class GrpcPredictor:
     def __init__(self, options: Options, model: str, version: str) -> None:
         self._model, self._version = model, version
         self._host, self._timeout = options.predictor_host, options.predictor_timeout
-        self._channel = grpc.aio.insecure_channel(self._host, options=[("grpc.max_receive_message_length", 64 << 20)])
+        settings = [
+            ("grpc.max_receive_message_length", 64 << 20),
+            ("grpc.service_config", orjson.dumps(_GRPC_RETRIES).decode()),
+        ]
+        self._channel = grpc.aio.insecure_channel(self._host, options=settings)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     async def infer(

@@ -39,7 +39,12 @@ class RestApplication:
         options: Its limits.
         metrics: Where requests are counted.
         model: Name of the model and its version, for the answer to a path of another model.
+
+    Attributes:
+        draining: Set once the server ends: clients are asked to close their connections.
     """
+
+    draining = False
 
     def __init__(
         self, operations: Sequence[Operation], options: Options, metrics: RequestMetrics, model: tuple[str, str]
@@ -78,6 +83,7 @@ class RestApplication:
                     (b"content-length", b"%d" % len(reply.body)),
                     (b"x-request-id", request_id.encode()),
                     (b"x-content-type-options", b"nosniff"),
+                    *([(b"connection", b"close")] if self.draining else []),
                     *reply.headers,
                 ],
             }

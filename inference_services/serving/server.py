@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 
@@ -31,6 +32,9 @@ from inference_services.serving.tensors import TensorReader
 
 # gRPC decodes a message before any of our code sees it; above this its own limit answers.
 _GRPC_MESSAGE = 16 * 1024 * 1024
+
+# After SIGTERM, clients on idle connections have this long to send one more request and be told to go elsewhere.
+_LINGER_S = 1.0
 
 _log = logging.getLogger("serving")
 
@@ -74,6 +78,9 @@ class Server(ModelServer):  # type: ignore[misc]
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then lets running requests finish.
 
+        From then on it takes no new connection, and every answer asks its client to close the one it came on; those
+        that stay idle are closed a moment later, when nobody is likely to send on them at that very instant.
+
         Raises:
             SystemExit: A port is taken.
         """
@@ -83,9 +90,10 @@ class Server(ModelServer):  # type: ignore[misc]
     async def _serve_all(self) -> None:
         options = self._options
         await self._model.start_up()
+        application = self.application()
         rest = _RestServer(
             uvicorn.Config(
-                self.application(),
+                application,
                 host=options.host,
                 port=options.http_port,
                 lifespan="off",
@@ -102,6 +110,7 @@ class Server(ModelServer):  # type: ignore[misc]
         stopping: list[asyncio.Task[None]] = []
 
         def stop() -> None:
+            application.draining = True
             rest.should_exit = True
             if rpc is not None:
                 stopping.append(asyncio.ensure_future(rpc.stop(options.grace_period)))
@@ -150,7 +159,17 @@ class Server(ModelServer):  # type: ignore[misc]
 
 
 class _RestServer(uvicorn.Server):
-    """Uvicorn that leaves signals to the process: it would end it before gRPC and the model are closed."""
+    """Uvicorn that drains, and leaves signals to the process: it would end it before gRPC and the model are closed."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no more connections, gives those that are open a moment to be done with, then closes them."""
+        for server in self.servers:
+            server.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while self.server_state.connections:  # noqa: ASYNC110  # uvicorn tells nobody of their end
+                    await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -173,6 +173,39 @@ def test_sigterm_lets_running_requests_finish(credit_package, tmp_path):
     assert server.stop() == 0
 
 
+def test_while_it_drains_open_connections_are_answered_and_told_to_close(credit_package, tmp_path):
+    server = start("predictor", credit_package.folder, tmp_path)
+    server.wait()
+    body = json.dumps(VALID).encode()
+    request = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    with (
+        socket.create_connection(("127.0.0.1", server.http_port), timeout=10) as idle,
+        socket.create_connection(("127.0.0.1", server.http_port), timeout=10) as busy,
+    ):
+        for connection in (idle, busy):
+            connection.sendall(request)
+            assert b"connection: close" not in connection.recv(4_000)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.4)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.http_port), timeout=1)
+        busy.sendall(request)
+        answer = b"".join(iter(lambda: busy.recv(4_000), b""))  # until it closes
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
+        assert idle.recv(100) == b""  # nobody asked anything on it
+    assert server.stop() == 0
+
+
+def test_a_server_that_nobody_is_connected_to_ends_at_once(credit_package, tmp_path):
+    server = start("predictor", credit_package.folder, tmp_path)
+    server.wait()
+    server.client.close()
+    begun = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - begun < 1
+
+
 def run(role: str, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", f"inference_services.credit_risk.{role}", *flags]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
