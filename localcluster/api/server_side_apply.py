@@ -16,7 +16,6 @@ from localcluster.api.managed_fields import (
     Path,
     changes,
     elements,
-    encoded,
     fields_of,
     managers_of,
     readable,
@@ -79,7 +78,9 @@ def apply(
                 Manager("before-first-apply", "Update"): Entry(fields_of(live, schema).own, live["apiVersion"], at)
             }
         made = _merged(live, wanted, schema)
-        made = _pruned(made, last.fields - mine - _in_use(mine, others), schema)
+        used = _in_use(mine, others)
+        if orphans := last.fields - used:
+            made = _without(made, orphans, used, schema)
         done = changes(fields_of(live, schema), fields_of(made, schema))
         lost = {other: entry.fields & done.written for other, entry in others.items()}
         lost = {other: fields for other, fields in lost.items() if fields}
@@ -192,30 +193,26 @@ def _in_use(mine: FieldSet, others: Managers) -> FieldSet:
     return frozenset(path[:depth] for path in owned for depth in range(1, len(path) + 1))
 
 
-def _pruned(item: Object, orphans: FieldSet, schema: MergeSchema) -> Object:
-    return _without(item, encoded(orphans), schema) if orphans else item
-
-
-def _without(value: Any, orphans: Object, schema: MergeSchema, keep: tuple[str, ...] = ()) -> Any:
-    """A value without its orphaned fields, and without what they leave empty."""
-    if isinstance(value, dict):
+def _without(
+    value: Any, orphans: FieldSet, used: FieldSet, schema: MergeSchema, path: Path = (), keys: tuple[str, ...] = ()
+) -> Any:
+    """A value without its orphaned fields, and without maps that they leave empty; an item keeps its keys."""
+    if isinstance(value, dict) and not schema.atomic:
         left = {}
-        for key, part in value.items():
-            below = orphans.get(f"f:{key}")
-            if below is None or key in keep:
-                left[key] = part
-            elif below and "." not in below and (rest := _without(part, below, schema.field(key))):
-                left[key] = rest
+        for name, part in value.items():
+            place = (*path, f"f:{name}")
+            if place in orphans and name not in keys:
+                continue
+            rest = _without(part, orphans, used, schema.field(name), place)
+            if rest or not part or place in used:
+                left[name] = rest
         return left
     if isinstance(value, list) and (named := elements(value, schema)) is not None:
-        rest_of = []
-        for name, item in zip(named, value, strict=True):
-            below = orphans.get(name)
-            if below is None:
-                rest_of.append(item)
-            elif below and "." not in below:
-                rest_of.append(_without(item, below, schema.item(), schema.list_keys))
-        return rest_of
+        return [
+            _without(item, orphans, used, schema.item(), (*path, name), schema.list_keys)
+            for name, item in zip(named, value, strict=True)
+            if (*path, name) not in orphans
+        ]
     return value
 
 
