@@ -12,7 +12,11 @@ class SupersededError(Exception):
     """Someone else wrote since the state was read: read again."""
 
 
-class MetricsUnavailableError(Exception):
+class UnavailableError(Exception):
+    """A port's other side does not answer for now. Any port may raise it; the engine tries again at the next look."""
+
+
+class MetricsUnavailableError(UnavailableError):
     """The arms cannot be observed now; the engine holds, and looks again."""
 
 
@@ -96,7 +100,7 @@ class Release(Protocol):
 
 
 class Lease(Protocol):
-    """At most one engine works at a rollout; resourceVersions guard against one that does not know yet that it lost it."""
+    """At most one engine works at a rollout; one that lost the lease unawares is stopped by the resourceVersion."""
 
     def acquire(self, holder: str) -> bool:
         """Takes the lease, or renews it; False if another holder has it and it has not expired."""

@@ -36,11 +36,10 @@ class Phase(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where a promotion is; each stage can be repeated."""
+    """Where a promotion is; each stage can be repeated. The candidate loses its traffic when it enters `DRAIN`."""
 
     MOVE_MODEL = "move_model"
     AWAIT_STABLE = "await_stable"
-    RETURN_TRAFFIC = "return_traffic"
     DRAIN = "drain"
     REMOVE_CANDIDATE = "remove_candidate"
     REGISTER = "register"
@@ -109,6 +108,7 @@ class State(BaseModel):
         unready_since: Since when the candidate is unready with traffic on it.
         requests_at_entry: Requests of the candidate when the present step began.
         evidence: What the statistics know.
+        shift_accepted: Whether a person has let the rollout go on although predictions differ.
         verdict: The last verdict.
         reason: Why the state is what it is.
         history: The last transitions, oldest first.
@@ -128,6 +128,7 @@ class State(BaseModel):
     unready_since: float | None = None
     requests_at_entry: int = 0
     evidence: Evidence = Evidence()
+    shift_accepted: bool = False
     verdict: Verdict = Verdict.HOLD
     reason: str = "waits for the candidate to become ready"
     history: tuple[Transition, ...] = ()
@@ -135,9 +136,8 @@ class State(BaseModel):
     @classmethod
     def start(cls, rollout: Rollout, config: RolloutConfig, now: float) -> State:
         """The first state of a rollout."""
-        return cls(rollout=rollout, config=config, started_at=now, entered_at=now).recorded(
-            now, f"started by {rollout.started_by}" if rollout.started_by else "started"
-        )
+        first = cls(rollout=rollout, config=config, started_at=now, entered_at=now)
+        return first.recorded(now, f"started by {rollout.started_by}" if rollout.started_by else "started")
 
     @classmethod
     def loads(cls, text: str) -> State:
@@ -162,6 +162,6 @@ class State(BaseModel):
         return self.model_dump_json()
 
     def recorded(self, now: float, reason: str) -> State:
-        """The same state with its reason, and a line in the history."""
+        """The same state with a line more in its history."""
         line = Transition(at=now, phase=self.phase, weight=self.weight, reason=reason)
-        return self.model_copy(update={"reason": reason, "history": (*self.history, line)[-HISTORY:]})
+        return self.model_copy(update={"history": (*self.history, line)[-HISTORY:]})
