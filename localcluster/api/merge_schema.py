@@ -21,6 +21,23 @@ _OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 # Key fields that may be left out, with what the API server takes them for.
 _KEY_DEFAULTS = {"protocol": "TCP"}
 
+# Of KServe's kinds: lists of a pod that have no keys there, and fields that hold one container.
+_UNKEYED = ("containers", "initContainers", "hostAliases", "imagePullSecrets", "volumes", "ephemeralContainers")
+_MODEL_CONTAINERS = (
+    "model",
+    "art",
+    "huggingface",
+    "lightgbm",
+    "onnx",
+    "paddle",
+    "pmml",
+    "pytorch",
+    "sklearn",
+    "tensorflow",
+    "triton",
+    "xgboost",
+)
+
 ListType = Literal["atomic", "set", "map"]
 
 
@@ -141,23 +158,31 @@ def _keyed(keys: Sequence[str], item: Object | None = None) -> Object:
 
 @cache
 def _custom_kinds() -> dict[str, dict[str, Object]]:
-    pod = definitions()["io.k8s.api.core.v1.PodSpec"]["properties"]
-    # KServe's CRDs declare no keys for these, so a change of one container replaces the list.
-    unkeyed = ("containers", "initContainers", "hostAliases", "imagePullSecrets", "volumes", "ephemeralContainers")
-    pod = {**pod, **{name: {} for name in unkeyed}}
+    core = definitions()["io.k8s.api.core.v1.PodSpec"]["properties"]
     container = {"$ref": _DEFINITIONS + "io.k8s.api.core.v1.Container"}
-    component = {"properties": {**pod, "model": container}}
     conditions = _keyed(["type"])
-    listener_status = _fields(conditions=conditions)
-    per_port = _fields(frontend=_fields(perPort=_keyed(["port"])))
-    runtime = {"spec": {"properties": pod}}
+    atomic = {"x-kubernetes-map-type": "atomic"}
+    # KServe's CRDs declare no keys for these, so a change of one container replaces the list.
+    pod = {**core, **{name: {} for name in _UNKEYED}}
+    runtime_pod = {**pod, "nodeSelector": {}}
+    component = _fields(
+        **pod,
+        **dict.fromkeys(_MODEL_CONTAINERS, container),
+        workerSpec=_fields(**pod),
+    )
+    runtime = {"spec": _fields(**runtime_pod, workerSpec=_fields(**runtime_pod))}
+    allowed = _fields(namespaces=_fields(selector=atomic))
     return {
         "InferenceService": {"spec": _fields(predictor=component, transformer=component, explainer=component)},
         "ServingRuntime": runtime,
         "ClusterServingRuntime": runtime,
         "GatewayClass": {"status": _fields(conditions=conditions, supportedFeatures=_keyed(["name"]))},
         "Gateway": {
-            "spec": _fields(listeners=_keyed(["name"]), tls=per_port),
-            "status": _fields(conditions=conditions, listeners=_keyed(["name"], listener_status)),
+            "spec": _fields(
+                allowedListeners=allowed,
+                listeners=_keyed(["name"], _fields(allowedRoutes=allowed)),
+                tls=_fields(frontend=_fields(perPort=_keyed(["port"]))),
+            ),
+            "status": _fields(conditions=conditions, listeners=_keyed(["name"], _fields(conditions=conditions))),
         },
     }
