@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from localcluster.controllers.controller import owner_reference
 from localcluster.render import Object
@@ -17,8 +18,9 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def template_hash(template: Object) -> str:
-    """Ten characters that stand for a pod template."""
-    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).digest()
+    """Ten characters that stand for a pod template, whichever client wrote it: empty fields do not count."""
+    template = {**template, "metadata": {**(template.get("metadata") or {}), "creationTimestamp": None}}
+    digest = hashlib.sha256(json.dumps(_without_empty(template), sort_keys=True).encode()).digest()
     return "".join(_ALPHABET[byte % len(_ALPHABET)] for byte in digest[:10])
 
 
@@ -81,6 +83,15 @@ def selector_text(selector: Object) -> str:
         words = {"Exists": name, "DoesNotExist": f"!{name}"}
         parts.append(words.get(expression["operator"]) or f"{name} {expression['operator'].lower()} ({values})")
     return ",".join(parts)
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_empty(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item not in (None, "", {}, [])}
 
 
 def unix_time(text: str) -> float:
