@@ -1,0 +1,135 @@
+import asyncio
+
+from localcluster.api.resources import CRON_JOBS, JOBS
+from localcluster.controllers.cron_jobs import CronJobController
+from localcluster.controllers.jobs import JobController
+from tests.localcluster.pod_cluster import IMAGE, pod_cluster, until
+
+
+def run(scenario, folder, *more):
+    async def main():
+        async with pod_cluster(folder, JobController, *more) as cluster:
+            return await scenario(cluster)
+
+    return asyncio.run(main())
+
+
+def template(code, policy="Never"):
+    container = {"name": "work", "image": IMAGE, "command": ["python", "-c", code]}
+    return {"spec": {"restartPolicy": policy, "containers": [container]}}
+
+
+def job(code, *, name="work", policy="Never", **spec):
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"template": template(code, policy), **spec},
+    }
+
+
+async def status_of(cluster, name="work"):
+    return (await cluster.client.get(JOBS, name, "default")).get("status") or {}
+
+
+def test_a_job_completes_and_its_log_stays(tmp_path):
+    async def scenario(cluster):
+        await cluster.apply(job("print('done')", completions=3, parallelism=2))
+        await cluster.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=20s")
+        status = await status_of(cluster)
+        assert (status["succeeded"], status.get("active", 0), status["failed"]) == (3, 0, 0)
+        assert status["completionTime"] >= status["startTime"]
+        assert "done" in await cluster.kubectl("logs", "job/work")
+        pods = await cluster.pods()
+        assert {pod["status"]["phase"] for pod in pods} == {"Succeeded"}
+        await cluster.kubectl("delete", "job", "work")
+        await until(lambda: no_pods(cluster))
+
+    run(scenario, tmp_path)
+
+
+async def no_pods(cluster):
+    return not await cluster.pods()
+
+
+def test_a_job_that_fails_is_tried_again_up_to_its_limit(tmp_path):
+    async def scenario(cluster):
+        await cluster.apply(job("raise SystemExit(3)", backoffLimit=1))
+        await cluster.kubectl("wait", "--for=condition=failed", "job/work", "--timeout=20s")
+        status = await status_of(cluster)
+        assert status["failed"] == 2
+        assert [each["reason"] for each in status["conditions"]] == ["BackoffLimitExceeded"]
+        (entry,) = (await cluster.pods())[0]["status"]["containerStatuses"]
+        assert entry["state"]["terminated"]["exitCode"] == 3
+
+    run(scenario, tmp_path)
+
+
+def test_a_container_that_fails_is_restarted_in_its_pod_if_the_job_says_so(tmp_path):
+    mark = tmp_path / "mark"
+    code = (
+        f"import os, sys; there = os.path.exists({str(mark)!r}); open({str(mark)!r}, 'w'); sys.exit(0 if there else 1)"
+    )
+
+    async def scenario(cluster):
+        await cluster.apply(job(code, policy="OnFailure"))
+        await cluster.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=20s")
+        (pod,) = await cluster.pods()
+        assert pod["status"]["containerStatuses"][0]["restartCount"] == 1
+
+    run(scenario, tmp_path)
+
+
+def test_a_job_that_takes_too_long_is_ended_and_one_nobody_needs_is_deleted(tmp_path):
+    async def scenario(cluster):
+        long = "import time; time.sleep(60)"
+        await cluster.apply(job(long, activeDeadlineSeconds=1, ttlSecondsAfterFinished=1))
+        await cluster.kubectl("wait", "--for=condition=failed", "job/work", "--timeout=20s")
+        assert (await status_of(cluster))["conditions"][0]["reason"] == "DeadlineExceeded"
+
+        async def gone():
+            return await cluster.client.get(JOBS, "work", "default") is None and not await cluster.pods()
+
+        await until(gone)
+
+    run(scenario, tmp_path)
+
+
+def test_a_suspended_job_has_no_pods_until_it_goes_on(tmp_path):
+    async def scenario(cluster):
+        await cluster.apply(job("print(1)", suspend=True))
+        await cluster.kubectl("wait", "--for=condition=suspended", "job/work", "--timeout=10s")
+        assert await cluster.pods() == []
+        await cluster.kubectl("patch", "job", "work", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+        await cluster.kubectl("wait", "--for=condition=complete", "job/work", "--timeout=10s")
+
+    run(scenario, tmp_path)
+
+
+def test_a_cron_job_that_is_due_starts_one_job_for_its_time(tmp_path):
+    async def scenario(cluster):
+        item = {
+            "apiVersion": "batch/v1",
+            "kind": "CronJob",
+            "metadata": {"name": "nightly", "namespace": "default"},
+            "spec": {"schedule": "@yearly", "jobTemplate": {"spec": {"template": template("print(1)")}}},
+        }
+        await cluster.apply(item)
+        # As if the last time were long ago.
+        past = {"status": {"lastScheduleTime": "2025-06-01T00:00:00Z"}}
+        await cluster.client.merge(CRON_JOBS, "nightly", "default", past, subresource="status")
+
+        async def done():
+            jobs, _ = await cluster.client.list(JOBS, "default")
+            return [each for each in jobs if (each.get("status") or {}).get("succeeded")]
+
+        (made,) = await until(done, timeout_s=15)
+
+        async def told():
+            status = (await cluster.client.get(CRON_JOBS, "nightly", "default"))["status"]
+            return status if status.get("lastSuccessfulTime") and not status["active"] else None
+
+        assert (await until(told))["lastScheduleTime"] >= "2026-01-01"
+        assert made["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
+
+    run(scenario, tmp_path, CronJobController)
