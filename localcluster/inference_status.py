@@ -162,7 +162,7 @@ def component_condition(part: Part) -> Condition:
     if outcome == "True":
         return Condition(type_, "True")
     failure = pod_failure(part.pods)
-    said = [source.get("message", "")]
+    said = [source.get("message", "").rstrip(".")]
     if failure is not None:
         said.append(f"pod {failure.location}: {failure.message}")
     return Condition(type_, outcome, source.get("reason", ""), "; ".join(filter(None, said)))
@@ -195,9 +195,10 @@ def pod_failure(pods: Iterable[Object]) -> Failure | None:
             state, last = container.get("state") or {}, container.get("lastState") or {}
             waiting, ended = state.get("waiting"), state.get("terminated") or last.get("terminated") or {}
             if state.get("terminated") or (waiting and waiting.get("reason", "") not in _USUAL_WAITS):
-                said = [(waiting or {}).get("reason", ""), (waiting or {}).get("message", ""), ended.get("message", "")]
-                if ended and not said[2]:
-                    said[2] = f"ended with exit code {ended.get('exitCode')}"
+                how = ended.get("message") or (f"ended with exit code {ended.get('exitCode')}" if ended else "")
+                said = [(waiting or {}).get("reason", ""), (waiting or {}).get("message", "")]
+                if how and how not in said[1]:
+                    said.append(how)
                 return Failure("ModelLoadFailed", ": ".join(filter(None, said)), name, ended.get("exitCode"))
         for condition in status.get("conditions") or []:
             if condition["type"] == "Ready" and condition["status"] == "False" and unready is None:

@@ -129,23 +129,26 @@ class InferenceServiceController(Controller):
         written = await self.client.merge(INFERENCE_SERVICES, name, namespace, {"status": patch}, subresource="status")
         if written is not None:
             self._written[namespace, name] = written
-            await self._record(item, before.get("conditions") or [], status["conditions"])
+            await self._record(item, before, status)
 
     def _pods(self, namespace: str, service: str) -> list[Object]:
         wanted = {"app": f"isvc.{service}"}
         return [pod for pod in self.cache.all(PODS, namespace) if matches(pod["metadata"].get("labels"), wanted)]
 
-    async def _record(self, item: Object, before: Sequence[Object], now: Sequence[Object]) -> None:
-        """Makes an Event of every condition that changed."""
-        earlier = {condition["type"]: condition["status"] for condition in before}
-        for condition in now:
+    async def _record(self, item: Object, before: Object, now: Object) -> None:
+        """Makes Events of what is ready now, what no longer is, and of a new failure."""
+        earlier = {condition["type"]: condition["status"] for condition in before.get("conditions") or []}
+        for condition in now["conditions"]:
             type_, status = condition["type"], condition["status"]
-            if status == earlier.get(type_) or (status == "Unknown" and type_ not in earlier):
-                continue
-            good = (status == "True") != (type_ == "Stopped")
-            reason = type_ if status == "True" else f"{type_.removesuffix('Ready')}NotReady"
-            message = condition.get("message") or ("is ready" if good else condition.get("reason", ""))
-            await self.client.event(item, reason, message, type_="Warning" if status == "False" else "Normal")
+            if status == "True" and earlier.get(type_) != "True":
+                await self.client.event(item, type_, condition.get("message") or "is ready")
+            elif status == "False" and earlier.get(type_) == "True":
+                message = condition.get("message") or condition.get("reason", "")
+                await self.client.event(item, f"{type_.removesuffix('Ready')}NotReady", message, type_="Warning")
+        failure = now["modelStatus"].get("lastFailureInfo")
+        if failure is not None and failure != (before.get("modelStatus") or {}).get("lastFailureInfo"):
+            message = ": ".join(filter(None, (failure.get("location"), failure["message"])))
+            await self.client.event(item, failure["reason"], message, type_="Warning")
 
 
 def _newer(seen: Object, written: Object | None) -> Object:
