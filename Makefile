@@ -21,7 +21,7 @@ help:  ## List every target
 
 install: .venv/.installed  ## Make the environment (.venv) from the lock, with a uv of its own
 
-demo: install  ## Train, register, serve and explain credit decisions on this machine (KEEP=1 leaves the service running, PORT=8080)
+demo: install  ## Train, register, deploy and explain credit decisions on this machine (KEEP=1 leaves the cluster running, PORT=8080)
 	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(PORT),--port $(PORT))
 
 test: install alibi  ## Run the whole test suite
@@ -60,8 +60,8 @@ lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that sti
 lock-upgrade:  ## Write the locks with the newest versions that fit
 	@$(MAKE) lock LOCK_UPGRADE=--upgrade
 
-clean:  ## Stop the service and delete what runs made: data, models, registry, decisions
-	@[ ! -x .venv/bin/blueprints ] || $(RUN)blueprints serve $(BLUEPRINT) --stop
+clean:  ## Stop the laptop cluster and delete what runs made: data, models, registry, decisions
+	@[ ! -x .venv/bin/blueprints ] || $(RUN)blueprints cluster down
 	rm -rf .blueprints build
 
 distclean: clean  ## Delete the environments too

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import load
+from benchmarks.cluster import PROJECT, blueprints, laptop_cluster
 from benchmarks.figures import Figure, figure
 from blueprints.workspace import Workspace
 
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-PROJECT = Path(__file__).resolve().parents[1]
-OVERLAY = PROJECT / "kustomize" / "overlays" / "local"
 SEED = 7
 VALIDATION_SHARE = 0.15
 
@@ -45,7 +45,7 @@ def measure(progress: Progress) -> dict[str, Figure]:
         progress("explaining single applications")
         figures |= _explanations(package, split)
         progress("starting the service and the do-nothing servers")
-        figures |= asyncio.run(_serving(package, scratch, progress))
+        figures |= _serving(package, scratch, progress)
     return figures
 
 
@@ -158,28 +158,30 @@ def _explanations(package: ModelPackage, split: Split) -> dict[str, Figure]:
     }
 
 
-async def _serving(package: ModelPackage, scratch: Path, progress: Progress) -> dict[str, Figure]:
-    from localcluster.service import LocalService
-
-    startups = []
-    for _ in range(2):
+def _serving(package: ModelPackage, scratch: Path, progress: Progress) -> dict[str, Figure]:
+    startups: list[float] = []
+    for _ in range(3):
+        workspace = Workspace(scratch / f"home-{len(startups)}")
+        champion = workspace.volumes / "models" / "credit-risk" / "champion"
+        champion.parent.mkdir(parents=True)
+        shutil.copytree(package.folder, champion)
         begun = time.monotonic()
-        async with LocalService.from_overlay(
-            "credit-risk", OVERLAY, model_dir=package.folder, port=0, workspace=Workspace(scratch / "home")
-        ) as service:
-            await service.wait_ready()
+        with laptop_cluster(workspace):
+            blueprints(workspace, "deploy", "credit-risk")
             startups.append(time.monotonic() - begun)
-    begun = time.monotonic()
-    async with LocalService.from_overlay(
-        "credit-risk", OVERLAY, model_dir=package.folder, port=0, workspace=Workspace(scratch / "home")
-    ) as service:
-        await service.wait_ready()
-        startups.append(time.monotonic() - begun)
-        figures = await asyncio.to_thread(_load, package, service.urls, scratch, progress)
+            if len(startups) == 3:
+                pods = json.loads(blueprints(workspace, "status", "credit-risk", "--json"))["pods"]
+                # Each part at its own address: what is measured is the servers, not the gateway.
+                urls = {
+                    part: next(f"http://{pod['address']}:8080" for pod in pods if f"-{part}-" in pod["name"])
+                    for part in ("predictor", "transformer")
+                }
+                figures = _load(package, urls, scratch, progress)
     figures["startup_s"] = figure(
         statistics.median(startups),
         "s",
-        "from nothing to three ready parts (transformer, predictor, explainer); median of three starts",
+        "from nothing to three ready parts (cluster up, deploy, transformer, predictor and explainer ready); median of "
+        "three starts",
     )
     return figures
 

@@ -71,8 +71,3 @@ class Workspace:
     def volumes(self) -> Path:
         """What persistent volume claims stand for on this machine, one folder a claim."""
         return self.root / "volumes"
-
-    @property
-    def services(self) -> Path:
-        """State and logs of the services that run on this machine."""
-        return self.root / "services"

@@ -13,8 +13,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from blueprints.workspace import Workspace
+from cli.deploy import LOCAL_OVERLAY, apply, of_blueprint, pinned
 from cli.output import console, escape, fail, known_errors
-from cli.serve import LOCAL_OVERLAY
+from cli.target import target
 
 if TYPE_CHECKING:
     from blueprints.credit_risk.evaluation import Evaluation
@@ -26,49 +27,54 @@ MODEL = "credit-risk"
 
 def demo(
     blueprint: Annotated[str, typer.Argument(help="Name of the blueprint.")] = MODEL,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running.")] = False,
-    port: Annotated[
-        int, typer.Option(help="First of the service's ports; 0 takes free ones.", min=0, max=65532)
-    ] = 8080,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cluster running.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes a free one.", min=0, max=65535)] = 8080,
 ) -> None:
-    """Train, register, serve and explain: the whole loop, here."""
+    """Train, register, deploy and explain: the whole loop, here."""
     if blueprint != MODEL:
         raise fail(f"no demo of {blueprint!r}; there is {MODEL}", code=2)
     begun = time.monotonic()
-    # A closed terminal or a polite kill ends the demo as Ctrl-C does, and with it the service.
+    # A closed terminal or a polite kill ends the demo as Ctrl-C does, and with it the cluster.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     from cli.progress import run_with_progress
-    from localcluster import background
-    from localcluster.service import check_ports
+    from localcluster import daemon
+    from localcluster.ports import refuse_taken
     from pipelines import load
 
+    cluster = daemon.status()
     with known_errors():
-        background.stop(blueprint)
-        check_ports(port)
+        if cluster is None and port:
+            refuse_taken(port, "the gateway")
     console.rule("[bold]Credit risk: from applications to an explained decision")
     console.print("[bold]1  Train, evaluate, audit and register[/] (the pipeline that Kubeflow runs, on this machine)")
     run = run_with_progress(load(blueprint), {}, use_cache=True)
-    console.print("[bold]2  Serve the champion[/] (the manifests that ship, as processes on this machine)")
-    with known_errors():
-        from blueprints.governance.registry import Registry
-
-        package = Registry().champion(MODEL)
-        with console.status("Starting transformer, predictor and explainer"):
-            started = time.monotonic()
-            state = background.start(blueprint, LOCAL_OVERLAY, model_dir=package.folder, port=port)
-        console.print(f"  ready after {time.monotonic() - started:.1f} s")
+    console.print("[bold]2  Deploy the champion[/] (the manifests that ship, on the laptop cluster)")
+    keep = keep or cluster is not None
     try:
+        with known_errors():
+            from blueprints.governance.registry import Registry
+
+            package = Registry().champion(MODEL)
+            if cluster is None:
+                with console.status("Starting the cluster"):
+                    started = time.monotonic()
+                    cluster = daemon.start(port=port)
+                console.print(f"  cluster up after {time.monotonic() - started:.1f} s")
+            started = time.monotonic()
+            apply(target(), pinned(of_blueprint(blueprint, LOCAL_OVERLAY)))
+            console.print(f"  predictor, transformer and explainer ready after {time.monotonic() - started:.1f} s")
         console.print("[bold]3  Decide and explain[/]")
         application = declined_application(package)
         body = Workspace.current().root / "application.json"
         body.write_text(json.dumps(application, indent=2) + "\n")
-        decision = _post(f"{state.urls['transformer']}/predict", application)
-        answer = _post(f"{state.urls['explainer']}/v1/models/{MODEL}:explain", {"instances": [application]})
-        _summary(run, package, decision, answer["explanations"][0], state.urls, body, keep=keep)
+        url = f"http://{MODEL}.localhost:{cluster.gateway_port}"
+        decision = _post(f"{url}/predict", application)
+        answer = _post(f"{url}/v1/models/{MODEL}:explain", {"instances": [application]})
+        _summary(run, package, decision, answer["explanations"][0], url, body, keep=keep)
     finally:
         if not keep:
-            background.stop(blueprint)
+            daemon.stop()
     console.print(f"[dim]{time.monotonic() - begun:.0f} s in all.[/]")
 
 
@@ -94,10 +100,14 @@ def declined_application(package: ModelPackage) -> dict[str, Any]:
 def _post(url: str, body: dict[str, Any]) -> Any:
     import httpx
 
+    # Browsers and curl know where *.localhost is; not every resolver does.
+    there = httpx.URL(url)
     try:
-        response = httpx.post(url, json=body, timeout=10)
+        response = httpx.post(
+            there.copy_with(host="127.0.0.1"), json=body, headers={"host": there.netloc.decode()}, timeout=10
+        )
     except httpx.HTTPError as error:
-        raise fail(f"{url} does not answer: {error}; see blueprints serve {MODEL} --status") from error
+        raise fail(f"{url} does not answer: {error}; see blueprints cluster status") from error
     if response.status_code != httpx.codes.OK:
         raise fail(f"{url} answered {response.status_code}: {response.text[:500]}")
     return response.json()
@@ -108,7 +118,7 @@ def _summary(
     package: ModelPackage,
     decision: dict[str, Any],
     explanation: dict[str, Any],
-    urls: dict[str, str],
+    url: str,
     body: Path,
     *,
     keep: bool,
@@ -137,21 +147,22 @@ def _summary(
         console.print(f"  {name.removesuffix('_report'):<12} {page.as_uri()}", soft_wrap=True)
     running = "" if keep else " [dim](stopped again; KEEP=1 make demo leaves them running)[/]"
     console.print(f"[bold]Endpoints[/]{running}")
-    console.print(f"  documentation {urls['transformer']}/docs", soft_wrap=True)
+    console.print(f"  documentation {url}/docs", soft_wrap=True)
     console.print(
-        f"  decide        curl -s -H 'content-type: application/json' -d @{_short(body)} {urls['transformer']}/predict",
+        f"  decide        curl -s -H 'content-type: application/json' -d @{_short(body)} {url}/predict",
         soft_wrap=True,
     )
     instances = body.with_name("instances.json")
     instances.write_text(json.dumps({"instances": [json.loads(body.read_text())]}, indent=2) + "\n")
     console.print(
         f"  explain       curl -s -H 'content-type: application/json' -d @{_short(instances)} "
-        f"{urls['explainer']}/v1/models/{MODEL}:explain",
+        f"{url}/v1/models/{MODEL}:explain",
         soft_wrap=True,
     )
     console.print(f"  lineage       .venv/bin/blueprints lineage {decision['decision_id']}", soft_wrap=True)
     if keep:
-        console.print(f"  stop          .venv/bin/blueprints serve {MODEL} --stop", soft_wrap=True)
+        console.print("  look          .venv/bin/blueprints cluster status --watch", soft_wrap=True)
+        console.print("  stop          .venv/bin/blueprints cluster down", soft_wrap=True)
 
 
 def _metrics(evaluation: Evaluation) -> Table:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from blueprints.workspace import Workspace
 from cli.output import Json, console, escape, fail, known_errors, print_json
 from cli.status import ROLES, ServiceView, services_table, snapshot
 from cli.target import Context, Object, Target, target
@@ -34,6 +35,9 @@ def deploy(
     package: Annotated[
         str | None, typer.Option(help="Version of the model package; what the manifest names by default.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Registered model whose champion to serve; the manifest's by default.")
+    ] = None,
     context: Context = None,
     force: Annotated[bool, typer.Option("--force", help="Deploy even while a rollout is under way.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it is ready; 0 does not wait.", min=0)] = 180,
@@ -41,7 +45,7 @@ def deploy(
 ) -> None:
     """Deploy a blueprint from an overlay and wait until it is ready."""
     where = target(context)
-    objects = pinned(of_blueprint(blueprint, overlay), package, by_registry=context is None)
+    objects = pinned(of_blueprint(blueprint, overlay), package=package, model=model, by_registry=context is None)
     view = apply(where, objects, force=force, timeout_s=timeout, quiet=json)
     if json:
         print_json([one.as_json() for one in view])
@@ -103,14 +107,17 @@ def of_blueprint(blueprint: str, overlay: Path) -> list[Object]:
     return [*everything.of_kind("Namespace"), *named]
 
 
-def pinned(objects: list[Object], package: str | None, *, by_registry: bool) -> list[Object]:
-    """Gives storage URIs that end in an alias the version that it stands for now.
+def pinned(
+    objects: list[Object], *, package: str | None = None, model: str | None = None, by_registry: bool = True
+) -> list[Object]:
+    """Gives storage URIs that end in `<model>/<alias>` the version that the alias stands for now.
 
     So a new champion is a new specification, which rolls out, and what runs does not depend on where an alias moves.
 
     Args:
         objects: The manifests.
         package: Version to use instead of every alias.
+        model: Registered model to use instead of the one that is named.
         by_registry: Whether aliases are looked up in this workspace's registry.
     """
     from blueprints.governance.registry import CHALLENGER, CHAMPION, Registry
@@ -119,16 +126,20 @@ def pinned(objects: list[Object], package: str | None, *, by_registry: bool) -> 
         rest, _, alias = uri.rpartition("/")
         if alias not in {CHAMPION, CHALLENGER}:
             return uri
+        claim, _, named = rest.rpartition("/")
+        name = model or named
         if package is not None:
-            return f"{rest}/{package}"
+            return f"{claim}/{name}/{package}"
         if not by_registry:
-            return uri
-        model = rest.rpartition("/")[2]
+            return f"{claim}/{name}/{alias}"
         with known_errors():
-            registered = Registry().by_alias(model, alias)
-        if registered is None:
-            raise fail(f"no {alias} of {model!r} in this workspace; train one: blueprints run {model}")
-        return f"{rest}/{registered.package_version}"
+            registered = Registry().by_alias(name, alias)
+        if registered is not None:
+            return f"{claim}/{name}/{registered.package_version}"
+        # A claim's folder may hold what no registry knows.
+        if (Workspace.current().volumes / uri.partition("://")[2]).is_dir():
+            return uri
+        raise fail(f"no {alias} of {name!r} in this workspace; train one: blueprints run {named}")
 
     def walk(node: Any) -> Any:
         if isinstance(node, dict):
@@ -153,7 +164,7 @@ def apply(
         _refuse_during_rollout(where, objects)
     where.kubectl(
         *("apply", "--server-side", "--force-conflicts", f"--field-manager={MANAGER}", "--filename=-"),
-        stdin=json_module.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+        stdin="\n---\n".join(map(json_module.dumps, objects)),
     )
     deadline = time.monotonic() + timeout_s
     shown = Console(quiet=True) if quiet else console

@@ -46,6 +46,7 @@ _LIBRARIES = (
 )
 _PROGRAMS = (
     ("kubectl", "rendering manifests, talking to a cluster", "make install", True),
+    ("traefik", "the laptop cluster's gateway", "make install", True),
     ("git", "lineage down to the commit", "apt-get install git", True),
     ("chromium", "looking at report pages in tests", "apt-get install chromium", False),
     ("buildah", "building the images without a daemon", "apt-get install buildah", False),
@@ -121,7 +122,7 @@ def _port() -> Check:
         probe.settimeout(0.5)
         free = probe.connect_ex(("127.0.0.1", 8080)) != 0
     return Check(
-        "port 8080", "free" if free else "", "the service's usual address", "blueprints serve --port another", False
+        "port 8080", "free" if free else "", "the gateway's usual address", "blueprints cluster up --port 8081", False
     )
 
 

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cli import bench, data, demo, doctor, lineage, run, serve
+from cli import bench, cluster, data, demo, deploy, doctor, lineage, run, status
 
 app = typer.Typer(
     help="ML deployment blueprints: from raw data to a served, explained, recorded decision.",
@@ -33,7 +33,11 @@ app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("compile")(run.compile_pipelines)
 app.command("submit")(run.submit)
-app.command("serve")(serve.serve)
+app.add_typer(cluster.app, name="cluster")
+app.command("deploy")(deploy.deploy)
+app.command("status")(status.status)
+app.command("logs")(deploy.logs)
+app.command("delete")(deploy.delete)
 app.command("lineage")(lineage.lineage)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)

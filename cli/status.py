@@ -123,15 +123,15 @@ def services_table(services: Sequence[ServiceView]) -> RenderableType:
     """One row a service."""
     if not services:
         return Text("No services. Deploy one: blueprints deploy credit-risk", style="dim")
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("service", "ready", "traffic", *ROLES, "model package", "restarts", "age", "URL"):
-        table.add_column(heading, no_wrap=heading in {"service", "ready", "URL"})
+    headings = ("service", "ready", "traffic", "replicas", "model package", "restarts", "age", "URL")
+    table = Table(*headings, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for one in services:
         mark = {"True": "[green]✓[/]", "False": "[red]✗[/]"}.get(one.ready, "[yellow]…[/]")
-        parts = [f"{one.parts[role][0]}/{one.parts[role][1]}" if role in one.parts else "" for role in ROLES]
+        replicas = "\n".join(f"{role} {ready}/{wanted}" for role, (ready, wanted) in one.parts.items())
         share = "" if one.share is None else f"{one.share:.0%}"
-        packages = ", ".join(package.rstrip("/").rpartition("/")[2] for package in one.packages)
-        table.add_row(one.name, mark, share, *parts, packages, str(one.restarts or ""), age(one.since), Text(one.url))
+        packages = "\n".join(package.rstrip("/").rpartition("/")[2] for package in one.packages)
+        restarts = str(one.restarts or "")
+        table.add_row(one.name, mark, share, replicas, packages, restarts, age(one.since), Text(one.url, no_wrap=True))
     said = [Text(f"{one.name}: {one.message}", style="yellow") for one in services if one.message]
     return Group(table, *said)
 
@@ -140,7 +140,8 @@ def pods_table(pods: Sequence[PodView]) -> RenderableType:
     """One row a process."""
     if not pods:
         return Text("No processes.", style="dim")
-    table = Table("pod", "status", "restarts", "address", "process", "memory", "age", box=None, header_style="bold")
+    headings = ("pod", "status", "restarts", "address", "process", "memory", "age")
+    table = Table(*headings, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for pod in sorted(pods, key=lambda pod: (pod.owner, pod.name)):
         colour = "green" if pod.ready or pod.phase == "Succeeded" else "yellow"
         memory = "" if pod.memory_mb is None else f"{pod.memory_mb:.0f} MB"

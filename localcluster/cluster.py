@@ -1,0 +1,204 @@
+"""The laptop cluster: API server, controllers, gateway, and every process that they start, as one process.
+
+python -m localcluster.cluster PORT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from blueprints.workspace import Workspace
+from localcluster.addresses import AddressError, AddressSpace
+from localcluster.api import kubeconfig
+from localcluster.api.persistence import PersistenceError
+from localcluster.api.private_file import write_private
+from localcluster.api.resources import Resource
+from localcluster.api.server import ApiServer
+from localcluster.builtin import install_builtin
+from localcluster.controllers.client import Client
+from localcluster.controllers.controller import Cache, Controller, cancelled
+from localcluster.controllers.cron_jobs import CronJobController
+from localcluster.controllers.deployments import DeploymentController
+from localcluster.controllers.inference_services import InferenceServiceController
+from localcluster.controllers.jobs import JobController
+from localcluster.controllers.pods import PodController
+from localcluster.controllers.recorder import Recorder
+from localcluster.controllers.service_proxy import ServiceProxy
+from localcluster.controllers.services import ServiceController
+from localcluster.daemon import (
+    DEFAULT_PORT,
+    KUBECONFIG,
+    ClusterState,
+    environment,
+    remove_state,
+    started_at,
+    write_state,
+)
+from localcluster.gateway import NAME as GATEWAY
+from localcluster.gateway import GatewayError, gateway_process
+from localcluster.ports import LOOPBACK, PortTakenError, free_ports, refuse_taken
+from localcluster.processes.supervisor import StartError, Supervisor
+from localcluster.storage import Storage
+
+_LOG = logging.getLogger("localcluster")
+_GATEWAY_READY_S = 30
+_SYNCED_S = 30
+
+
+class _Kept(BaseModel):
+    """What a cluster keeps from one start to the next, so that clients find it again."""
+
+    token: str
+    port: int = 0
+    secure_port: int = 0
+    octet: int | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> _Kept:
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return cls(token=secrets.token_urlsafe(32))
+
+
+@contextlib.asynccontextmanager
+async def running(workspace: Workspace, *, port: int = DEFAULT_PORT) -> AsyncIterator[ClusterState]:
+    """Runs the cluster for as long as the context lasts.
+
+    Args:
+        workspace: Where it keeps everything.
+        port: Port of the gateway; 0 takes a free one.
+
+    Yields:
+        Where it is, once it answers. What ends the cluster from inside cancels the context.
+
+    Raises:
+        AddressError, GatewayError, PersistenceError, PortTakenError, StartError: It cannot start; says why.
+    """
+    folder = workspace.cluster
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    kept = _Kept.read(folder / "kept.json")
+    port = port or free_ports(1)[0]
+    refuse_taken(port, "the gateway")
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = stack.enter_context(AddressSpace.claim(kept.octet))
+        pods: PodController | None = None
+
+        def log_file(namespace: str, pod: str, previous: bool) -> Path | None:  # as `LogFile` is called
+            return None if pods is None else pods.log_path(namespace, pod, previous=previous)
+
+        server = await stack.enter_async_context(
+            ApiServer(
+                folder / "objects",
+                token=kept.token,
+                port=_if_free(kept.port),
+                secure_port=_if_free(kept.secure_port),
+                logs=log_file,
+            )
+        )
+        kept = _Kept(token=kept.token, port=server.port, secure_port=server.secure_port, octet=addresses.octet)
+        write_private(folder / "kept.json", kept.model_dump_json().encode())
+        kubeconfig.write(
+            folder / KUBECONFIG, server=server.secure_url, token=kept.token, certificate=server.certificate
+        )
+        client = await stack.enter_async_context(Client(server.url, kept.token, "laptop-cluster"))
+        await install_builtin(client, port)
+        recorder = Recorder(client)
+        proxy = ServiceProxy()
+        stack.callback(proxy.close)
+        cache = Cache(client, _watched())
+        pods = PodController(
+            client,
+            cache,
+            recorder,
+            folder=folder,
+            addresses=addresses,
+            storage=Storage(workspace),
+            environment=environment(workspace),
+        )
+        controllers: list[Controller] = [
+            pods,
+            DeploymentController(client, cache, recorder),
+            JobController(client, cache, recorder),
+            CronJobController(client, cache, recorder),
+            ServiceController(client, cache, addresses, proxy),
+            InferenceServiceController(client, cache),
+        ]
+        async with asyncio.TaskGroup() as group:
+            runs = [cache.run(), recorder.run(), *(controller.run() for controller in controllers)]
+            tasks = [group.create_task(run) for run in runs]
+            gateway = Supervisor(folder / "logs")
+            try:
+                async with gateway:
+                    gateway.start(gateway_process(folder / GATEWAY, server=server.url, token=kept.token, port=port))
+                    async with asyncio.timeout(_SYNCED_S):
+                        await cache.synced()
+                    await gateway.wait_ready(timeout_s=_GATEWAY_READY_S)
+                    state = ClusterState(
+                        pid=os.getpid(),
+                        started=started_at(os.getpid()),
+                        server=server.secure_url,
+                        gateway=f"http://{LOOPBACK}:{port}",
+                        kubeconfig=folder / KUBECONFIG,
+                        octet=addresses.octet,
+                        ready=True,
+                    )
+                    write_state(workspace, state)
+                    try:
+                        yield state
+                    finally:
+                        remove_state(workspace)
+            finally:
+                # The gateway has answered its last request; now the pods may end.
+                await asyncio.gather(*map(cancelled, tasks))
+
+
+def _watched() -> Iterable[Resource]:
+    loops: tuple[type[Controller], ...] = (
+        PodController,
+        DeploymentController,
+        JobController,
+        CronJobController,
+        ServiceController,
+        InferenceServiceController,
+    )
+    return dict.fromkeys(resource for loop in loops for resource in loop.watches)
+
+
+def _if_free(port: int) -> int:
+    """The port, or 0 if another program has it by now."""
+    if port:
+        try:
+            refuse_taken(port, "the API server")
+        except PortTakenError:
+            return 0
+    return port
+
+
+async def _main(port: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(Workspace.current(), port=port):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        asyncio.run(_main(int(sys.argv[1])))
+    except (AddressError, GatewayError, PersistenceError, PortTakenError, StartError) as error:
+        sys.exit(str(error))
+    except ExceptionGroup as group:
+        _LOG.exception("the cluster ended")
+        sys.exit(str(group.exceptions[0]))
