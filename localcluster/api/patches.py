@@ -34,8 +34,10 @@ def json_patch(current: Object, operations: list[Any]) -> Object:
         patched = jsonpatch.JsonPatch(operations).apply(current)
     except (jsonpatch.InvalidJsonPatch, AttributeError, TypeError, KeyError) as error:
         raise bad_request(f"the JSON patch cannot be read: {error}") from error
+    except jsonpatch.JsonPatchTestFailed as error:
+        tested = ", ".join(str(operation["path"]) for operation in operations if operation["op"] == "test")
+        raise ApiError(422, "Invalid", f"the JSON patch does not apply: testing {tested} failed") from error
     except (jsonpatch.JsonPatchException, JsonPointerException, ValueError) as error:
-        # Also a `test` that fails.
         raise ApiError(422, "Invalid", f"the JSON patch does not apply: {error}") from error
     if not isinstance(patched, dict):
         raise ApiError(422, "Invalid", "the JSON patch leaves no object")
