@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from localcluster.schemas.core_defaults import DEFAULTS
 from localcluster.schemas.structural import Schema, Structure
 
 KUBERNETES = "1.37"
@@ -27,6 +29,19 @@ def definitions(version: str = KUBERNETES) -> dict[str, Schema]:
 
 
 @cache
+def _with_defaults() -> dict[str, Schema]:
+    made = dict(definitions())
+    for name, fields in DEFAULTS.items():
+        made[name] = _filled(made[name], fields)
+    return made
+
+
+def _filled(schema: Schema, fields: Mapping[str, Any]) -> Schema:
+    given = {field: {**schema["properties"][field], "default": value} for field, value in fields.items()}
+    return {**schema, "properties": {**schema["properties"], **given}}
+
+
+@cache
 def structure(api_version: str, kind: str) -> Structure | None:
     """The schema of a core kind, None for any other."""
     group, _, version = api_version.rpartition("/")
@@ -39,7 +54,10 @@ def structure(api_version: str, kind: str) -> Structure | None:
     known = root.get("x-kubernetes-group-version-kind", [])
     if {"group": group, "version": version, "kind": kind} not in known:
         return None
-    return Structure(root, definitions())
+    # A kind's own file says the same as its definition, but has no defaults.
+    return Structure(
+        _filled(root, DEFAULTS.get(f"io.k8s.api.{group or 'core'}.{version}.{kind}", {})), _with_defaults()
+    )
 
 
 def _read(name: str, version: str = KUBERNETES) -> Any:

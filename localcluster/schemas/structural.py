@@ -68,6 +68,10 @@ class Structure:
         """Sets the defaults of fields that are missing, in place."""
         self._fill(self.root, item)
 
+    def type_errors(self, item: Object) -> list[Cause]:
+        """Values of a wrong type; they stand in the way of defaults."""
+        return [cause for cause in self._errors(self.root, item, "") if cause.reason == "FieldValueTypeInvalid"]
+
     def errors(self, item: Object) -> list[Cause]:
         """All ways in which an object breaks its schema; rules count for what is well-formed."""
         return list(self._errors(self.root, item, "")) or list(self._broken_rules(self.root, item, ""))
