@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+
+from blueprints.governance.rollout.adapters.samples import parse, reading
+from blueprints.schema import Column
+from inference_services.serving.metrics import PredictionHistogram, RequestMetrics
+
+
+def test_what_our_own_server_publishes_is_understood():
+    registry = CollectorRegistry()
+    metrics = RequestMetrics(registry)
+    predictions = PredictionHistogram([Column(name="p", kind="number", minimum=0, maximum=1)], "v")
+    registry.register(predictions)
+    for status, seconds in ((200, 0.0021), (200, 0.04), (422, 0.001), (500, 0.3)):
+        metrics.observe_http("POST", "/v1/models/m:predict", status, seconds)
+    metrics.observe_http("GET", "/metrics", 200, None)
+    metrics.observe_http("any", "unknown", 404, None)
+    metrics.observe_grpc("ModelInfer", "OK", 0.002)
+    metrics.observe_grpc("ModelInfer", "UNAVAILABLE", 0.002)
+    metrics.observe_grpc("ModelInfer", "INVALID_ARGUMENT", 0.002)
+    metrics.observe_grpc("ServerLive", "OK", 0.002)
+    predictions.observe("p", np.array([0.01, 0.99, 0.98]))
+    counters = reading(parse(generate_latest(registry).decode())).counters
+    assert (counters.requests, counters.errors) == (7, 2)
+    assert counters.latency.total == 7
+    assert counters.latency.above(0.01) == 2
+    assert counters.predictions.total == 3
+    assert (counters.predictions.counts[0], counters.predictions.counts[-2]) == (1, 2)
+
+
+def test_labels_with_quotes_and_exponents_are_read():
+    text = (
+        'http_requests_total{method="POST",route="/a\\"b,c}",status="503"} 1.2e+03\n'
+        "process_start_time_seconds 1.7e+09\n# HELP http_requests_total x\n"
+        'http_requests_total_created{method="POST"} 5\nsomething_else 3\n'
+    )
+    found = reading(parse(text))
+    assert (found.counters.requests, found.counters.errors, found.started) == (1200, 1200, 1.7e9)
+
+
+def test_of_several_outputs_the_first_is_taken_and_none_is_no_error():
+    text = (
+        'model_predictions_bucket{output="a",model_version="1",le="1"} 1\n'
+        'model_predictions_bucket{output="a",model_version="1",le="+Inf"} 2\n'
+        'model_predictions_bucket{output="b",model_version="1",le="+Inf"} 9\n'
+    )
+    assert reading(parse(text)).counters.predictions.counts == (1, 1)
+    assert reading([]).counters.predictions.bounds == ()
