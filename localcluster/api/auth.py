@@ -42,9 +42,9 @@ class Guard:
             ApiError: 403 for a browser's request on behalf of a web page; 401 without the token.
         """
         if not _is_loopback(f"//{host}"):
-            raise _forbidden(f"the Host header must name this machine, not {host[:100]!r}")
+            raise _forbidden(f"the Host header must name this machine, not {host[:100]!a}")
         if origin is not None and not _is_loopback(origin):
-            raise _forbidden(f"requests of web pages are refused (Origin: {origin[:100]!r})")
+            raise _forbidden(f"requests of web pages are refused (Origin: {origin[:100]!a})")
         if path in OPEN_PATHS:
             return
         if not hmac.compare_digest(authorization.encode(errors="replace"), self._expected):

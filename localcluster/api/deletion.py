@@ -62,7 +62,7 @@ class DeleteOptions:
         propagation: Any = (
             body.get("propagationPolicy") or query("propagationPolicy") or ("Orphan" if orphan else "Background")
         )
-        if propagation not in ("Background", "Foreground", "Orphan"):  # noqa: PLR6201  # it may be anything
+        if propagation not in ("Background", "Foreground", "Orphan"):
             raise bad_request(f"propagationPolicy must be Background, Foreground or Orphan, not {propagation!r}")
         uid, version = preconditions.get("uid") or "", preconditions.get("resourceVersion") or ""
         if not isinstance(uid, str) or not isinstance(version, str):

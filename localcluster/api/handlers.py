@@ -136,15 +136,17 @@ class Handlers:
         resource = target.resource
         form = _form(request, parameters)
         selection = _selection(target, parameters, fields)
-        asked = version_of(parameters.text("resourceVersion"), current=self._store.version)
         initial = parameters.flag("sendInitialEvents")
-        if initial:
-            asked = None
-        elif asked is None and "sendInitialEvents" in parameters.query:
-            asked = self._store.version
         timeout = min(parameters.number("timeoutSeconds") or _WATCH_S, _LONGEST_WATCH_S)
         bookmarks = parameters.flag("allowWatchBookmarks")
-        with Watch(self._store, resource.storage, selection, asked) as watch:
+        try:
+            start = Watch(self._store, resource.storage, selection, self._watched_from(parameters))
+        except ApiError as error:
+            if error.code != 410:
+                raise
+            # Watchers look for it in the stream.
+            return web.Response(body=_line_of("ERROR", error.status()), content_type=_NDJSON)
+        with start as watch:
             first = watch.pending()
             if initial and bookmarks:
                 end = watch.bookmark()
@@ -162,6 +164,13 @@ class Handlers:
             finally:
                 self._watches.discard(watch)
             return response
+
+    def _watched_from(self, parameters: Parameters) -> int | None:
+        """The version after which a watch starts; None to begin with what is there."""
+        asked = version_of(parameters.text("resourceVersion"), current=self._store.version)
+        if "sendInitialEvents" not in parameters.query:
+            return asked
+        return None if parameters.flag("sendInitialEvents") else asked or self._store.version
 
     async def _create(self, request: web.Request, target: Target, parameters: Parameters) -> web.StreamResponse:
         options = parameters.write_options(_user_agent(request), "")
@@ -307,7 +316,11 @@ def _line(resource: Resource, form: Form, event: Event) -> bytes:
         item = form.bookmark(resource, event.item["metadata"])
     else:
         item = form.one(resource, of_version(resource, event.item))
-    return orjson.dumps({"type": event.type, "object": item}) + b"\n"
+    return _line_of(event.type, item)
+
+
+def _line_of(type_: str, item: Object) -> bytes:
+    return orjson.dumps({"type": type_, "object": item}) + b"\n"
 
 
 async def _body(request: web.Request, accepted: list[str] | tuple[str, ...]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,14 +12,11 @@ import orjson
 
 from localcluster.api import tables
 from localcluster.api.errors import ApiError, bad_request
+from localcluster.api.plain_data import plain
 from localcluster.api.resources import Resource
 from localcluster.render import Object
 
-# Objects of Kubernetes are far from this; the encoder's limit is not much beyond it.
-_DEEPEST = 100
 _META = "meta.k8s.io/v1"
-_INTEGERS = range(-(1 << 63), 1 << 64)
-_JSON_TYPES = ("application/json", "application/json-patch+json", "application/merge-patch+json")
 _YAML_TYPES = ("application/yaml", "application/apply-patch+yaml")
 
 FormKind = Literal["Object", "Table", "PartialObjectMetadata"]
@@ -116,11 +112,11 @@ async def decode(content: bytes, media: str, accepted: Iterable[str]) -> Any:
     if not content.strip():
         return None
     try:
-        return _plain(orjson.loads(content))
+        return plain(orjson.loads(content))
     except orjson.JSONDecodeError as error:
         if media not in _YAML_TYPES:
             raise bad_request(f"the body of the request is not JSON: {error}") from None
-    return _plain(await asyncio.to_thread(_yaml, content))
+    return plain(await asyncio.to_thread(_yaml, content))
 
 
 def unsupported(accepted: Iterable[str], hint: str = "") -> ApiError:
@@ -162,26 +158,3 @@ def _loader() -> Any:
         for first, resolvers in Loader.yaml_implicit_resolvers.items()
     }
     return Loader
-
-
-def _plain(value: Any, depth: int = 0) -> Any:
-    """The value, if it is nothing but JSON of a sane depth."""
-    if depth > _DEEPEST:
-        raise bad_request(f"the body of the request is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            if not isinstance(key, str):
-                raise bad_request(f"the key {key!r} in the body of the request must be a string")
-            _plain(entry, depth + 1)
-    elif isinstance(value, list):
-        for entry in value:
-            _plain(entry, depth + 1)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise bad_request("numbers in the body of the request must be finite")
-    elif isinstance(value, int):
-        if value not in _INTEGERS:
-            raise bad_request(f"the number {str(value)[:40]} in the body of the request is too large")
-    elif value is not None and not isinstance(value, str):
-        raise bad_request(f"the body of the request holds a {type(value).__name__}, which JSON does not know")
-    return value

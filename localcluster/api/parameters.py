@@ -69,7 +69,8 @@ class Parameters:
         validation = self.text("fieldValidation") or "Warn"
         if validation not in {"Strict", "Warn", "Ignore"}:
             raise bad_request(f"fieldValidation must be Strict, Warn or Ignore, not {validation[:100]!r}")
-        manager = self.text("fieldManager") or user_agent.partition("/")[0].strip() or "unknown"
+        program = "".join(filter(str.isprintable, user_agent.partition("/")[0].strip()))[:_LONGEST_MANAGER]
+        manager = self.text("fieldManager") or program or "unknown"
         if len(manager) > _LONGEST_MANAGER or not manager.isprintable():
             raise bad_request(f"fieldManager must be printable, and at most {_LONGEST_MANAGER} characters")
         return WriteOptions(

@@ -11,6 +11,7 @@ from localcluster.api.admission import FieldValidation, Operation, admit
 from localcluster.api.deletion import Deleter
 from localcluster.api.errors import ApiError, Cause, already_exists, bad_request, conflict, invalid, not_found
 from localcluster.api.object_meta import KEPT, born, checked, counts_generations, now
+from localcluster.api.plain_data import plain
 from localcluster.api.resources import NAMESPACES, RESOURCES, Resource
 from localcluster.api.scale import scale_of, scaled
 from localcluster.api.store import Key, Store
@@ -23,6 +24,8 @@ _INITIAL_STATUS = {
     "persistentvolumeclaims": {"phase": "Pending"},
     "pods": {"phase": "Pending"},
 }
+# By it selectors find a namespace.
+_NAME_LABEL = "kubernetes.io/metadata.name"
 _STORAGE_VERSIONS = {resource.storage: resource.api_version for resource in reversed(RESOURCES)}
 
 
@@ -119,7 +122,8 @@ class Registry:
         if kind == "apply":
             return self._apply(resource, namespace, name, body, options)
         live = self.get(resource, namespace, name)
-        patched = checked(resource, patch(resource, live, kind, body), namespace, name)
+        patched = plain(patch(resource, live, kind, body))
+        patched = checked(resource, patched, namespace, name)
         return self._update(resource, live, patched, options, applied=False)
 
     def scale(
@@ -160,6 +164,9 @@ class Registry:
     def _create(self, resource: Resource, item: Object, options: WriteOptions, *, applied: bool) -> Written:
         self._check_namespace(resource, item)
         item = born(resource, item)
+        if resource is NAMESPACES:
+            labels = {**(item["metadata"].get("labels") or {}), _NAME_LABEL: item["metadata"]["name"]}
+            item["metadata"]["labels"] = labels
         name = item["metadata"]["name"]
         key = Key(resource.storage, item["metadata"].get("namespace", ""), name)
         if self._store.get(key) is not None:
@@ -181,7 +188,7 @@ class Registry:
     ) -> Written:
         metadata, before = item["metadata"], live["metadata"]
         name = before["name"]
-        if (version := metadata.get("resourceVersion")) and version != before["resourceVersion"]:
+        if metadata.get("resourceVersion", "") not in {"", "0", before["resourceVersion"]}:
             message = "the object has been modified; please apply your changes to the latest version and try again"
             raise conflict(resource.plural, resource.group, name, message)
         if (uid := metadata.get("uid")) and uid != before["uid"]:

@@ -157,7 +157,7 @@ class ApiServer:
         path = request.path
         self._guard.check(
             path=path,
-            host=request.host,
+            host=request.headers.get("Host", ""),
             origin=request.headers.get("Origin"),
             authorization=request.headers.get("Authorization", ""),
         )
