@@ -145,6 +145,9 @@ class Storage:
         from blueprints.governance.registry import Registry, RegistryError
         from blueprints.model_package import PackageError
 
+        store = self._workspace.tracking_uri
+        if store.startswith("sqlite:///") and not Path(store.removeprefix("sqlite:///")).is_file():
+            raise StorageError(f"{uri}: the registry {store} is empty; train a model first: blueprints run {name}")
         registry = Registry(workspace=self._workspace)
         try:
             model = _find(registry, name, alias, version)

@@ -100,7 +100,7 @@ class CronJobController(Controller):
     async def _write_status(self, cron_job: Object, jobs: list[Object], status: Object) -> None:
         before = cron_job.get("status") or {}
         completed = [job["status"].get("completionTime", "") for job in jobs if finished(job) == "Complete"]
-        status = {
+        told = {
             "active": [
                 {
                     "apiVersion": JOBS.api_version,
@@ -113,9 +113,10 @@ class CronJobController(Controller):
                 if finished(job) is None
             ],
             "lastScheduleTime": status["lastScheduleTime"],
-            "lastSuccessfulTime": max([*completed, before.get("lastSuccessfulTime") or ""]) or None,
+            "lastSuccessfulTime": max([*completed, before.get("lastSuccessfulTime") or ""]),
         }
-        if {key: value for key, value in status.items() if value is not None} != before:
+        status = {key: value for key, value in told.items() if value or key == "active"}
+        if status != before:
             metadata = cron_job["metadata"]
             patch = {"status": status}
             await self.client.merge(CRON_JOBS, metadata["name"], metadata["namespace"], patch, subresource="status")

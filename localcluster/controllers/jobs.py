@@ -57,7 +57,7 @@ class JobController(Controller):
         items, _ = await self.client.list(PODS, namespace, labels=selector_text(job["spec"]["selector"]))
         planned = plan(job, [pod for pod in items if controller_uid(pod) == uid], now)
         for _ in range(planned.create):
-            pod = await self.client.create(PODS, pod_of(job, job["spec"]["template"]))
+            pod = await self.client.create(PODS, pod_of(job, _template(job)))
             self._recorder.record(job, "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}")
         for pod in planned.delete:
             await self.client.delete(PODS, pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
@@ -71,19 +71,11 @@ class JobController(Controller):
         return None if planned.again_s is None else max(0.05, planned.again_s)
 
     async def _with_selector(self, job: Object) -> Object:
-        """The Job with selector and labels by which its pods are known; a cluster's API server adds them."""
+        """The Job with the selector by which its pods are known; a cluster's API server adds it."""
         metadata, spec = job["metadata"], job["spec"]
-        template = spec["template"].get("metadata") or {}
-        own = {_UID_LABEL: metadata["uid"]}
-        if spec.get("selector") and own.items() <= (template.get("labels") or {}).items():
+        if spec.get("selector"):
             return job
-        labels = {**(template.get("labels") or {}), **own, _NAME_LABEL: metadata["name"], "job-name": metadata["name"]}
-        patch = {
-            "spec": {
-                "selector": spec.get("selector") or {"matchLabels": own},
-                "template": {"metadata": {"labels": labels}},
-            }
-        }
+        patch = {"spec": {"selector": {"matchLabels": {_UID_LABEL: metadata["uid"]}}}}
         return await self.client.merge(JOBS, metadata["name"], metadata["namespace"], patch) or job
 
     async def _forget(self, job: Object, now: float) -> float | None:
@@ -97,3 +89,11 @@ class JobController(Controller):
         metadata = job["metadata"]
         await self.client.delete(JOBS, metadata["name"], metadata["namespace"], uid=metadata["uid"])
         return None
+
+
+def _template(job: Object) -> Object:
+    """The pod template of a Job with the labels by which a cluster marks its pods."""
+    metadata, template = job["metadata"], job["spec"]["template"]
+    given = template.get("metadata") or {}
+    own = {_UID_LABEL: metadata["uid"], _NAME_LABEL: metadata["name"], "job-name": metadata["name"]}
+    return {**template, "metadata": {**given, "labels": {**(given.get("labels") or {}), **own}}}

@@ -247,6 +247,7 @@ class PodController(Controller):
         if local is None or local.ended:
             await self.client.delete(PODS, key[1], key[0], uid=pod["metadata"]["uid"], grace_s=0)
             self._pods.pop(key, None)
+            self._remove_logs(key)
             return
         grace_s = float(pod["metadata"].get("deletionGracePeriodSeconds", 30))
         if local.ending is None:
