@@ -99,8 +99,14 @@ class RolloutConfig(BaseModel):
     def laptop(cls) -> Self:
         """Short waits, for about 50 requests a second on one machine."""
         return cls(
-            interval_s=1, min_requests=50, step_limit_s=300, ready_limit_s=180, unready_grace_s=10, settle_s=1.5
-        ).with_steps((5, 25, 50, 100), wait_s=10)
+            steps=tuple(Step(weight=weight, wait_s=10) for weight in (5, 25, 50, 100)),
+            interval_s=1,
+            min_requests=50,
+            step_limit_s=300,
+            ready_limit_s=180,
+            unready_grace_s=10,
+            settle_s=1.5,
+        )
 
     @classmethod
     def from_yaml(cls, path: Path) -> Self:

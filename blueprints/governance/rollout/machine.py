@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from blueprints.governance.rollout.analysis import gathered, judged, objection, shifted
+from blueprints.governance.rollout.analysis import judged, objection, shifted
 from blueprints.governance.rollout.config import Outcome
+from blueprints.governance.rollout.evidence import gathered
 from blueprints.governance.rollout.observation import Observation
 from blueprints.governance.rollout.state import Phase, Stage, State, Verdict
 

@@ -88,11 +88,6 @@ def log_sum(logarithms: Sequence[float]) -> float:
     return highest if highest == NOTHING else highest + log(sum(exp(one - highest) for one in logarithms))
 
 
-def log_mean(logarithms: Sequence[float]) -> float:
-    """Logarithm of the mean from the logarithms; a mean of e-values is one."""
-    return log_sum(logarithms) - log(len(logarithms))
-
-
 def estimate(failures: int, requests: int) -> float:
     """A rate strictly between 0 and 1 (Krichevsky and Trofimov)."""
     return (failures + 0.5) / (requests + 1)
