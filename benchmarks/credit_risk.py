@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import load
 from benchmarks.cluster import PROJECT, blueprints, laptop_cluster
 from benchmarks.figures import Figure, figure
+from benchmarks.packages import write_package
 from blueprints.workspace import Workspace
 
 if TYPE_CHECKING:
-    from blueprints.credit_risk.training import TrainedModel
     from blueprints.datasets import Split
     from blueprints.model_package import ModelPackage
-    from blueprints.schema import TableSchema
 
 Progress = Callable[[str], None]
 
@@ -74,7 +73,7 @@ def _quality(scratch: Path, progress: Progress) -> tuple[dict[str, Figure], Mode
         if kept is None:
             kept = split, model
     assert kept is not None  # noqa: S101
-    package = _package(scratch / "package", *kept, schema)
+    package = write_package(scratch / "package", "taiwan", *kept, schema)
     figures = {
         "auc_taiwan": figure(
             aucs[0],
@@ -95,19 +94,6 @@ def _quality(scratch: Path, progress: Progress) -> tuple[dict[str, Figure], Mode
         ),
     }
     return figures, package, kept[0]
-
-
-def _package(folder: Path, split: Split, model: TrainedModel, schema: TableSchema) -> ModelPackage:
-    from blueprints import datasets
-    from blueprints.credit_risk.evaluation import evaluate
-    from blueprints.credit_risk.fairness import FairnessGate, audit
-    from blueprints.credit_risk.packaging import package_model
-
-    target = split.test[schema.target].to_numpy()
-    evaluation = evaluate(model.margins(split.test), target, model.policy, {}, resamples=50)
-    fairness = audit(split.test, model.probabilities(split.test), model.policy.threshold, schema, FairnessGate())
-    info = datasets.write_snapshot(datasets.get("taiwan"), folder.with_name("snapshot"))
-    return package_model(folder, model, split.train, info, evaluation, fairness, pipeline_run="benchmark")
 
 
 def _explanations(package: ModelPackage, split: Split) -> dict[str, Figure]:

@@ -1,4 +1,4 @@
-"""`blueprints bench`: the figures of a blueprint, measured here."""
+"""`blueprints bench`: figures, measured here."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from rich.table import Table
 
 from cli.output import Json, console, errors, fail, print_json
 
+BENCHMARKS = {"credit-risk": "benchmarks.credit_risk", "rollout": "benchmarks.rollout"}
+
 
 def bench(
-    blueprint: Annotated[str, typer.Argument(help="Name of the blueprint.")] = "credit-risk", json: Json = False
+    blueprint: Annotated[str, typer.Argument(help="What to measure: credit-risk or rollout.")] = "credit-risk",
+    json: Json = False,
 ) -> None:
-    """Measure a blueprint's figures, each beside its baseline in the same run."""
-    if blueprint != "credit-risk":
-        raise fail(f"no benchmark of {blueprint!r}; there is credit-risk", code=2)
-    from benchmarks.credit_risk import measure
+    """Measure figures, each beside its baseline in the same run."""
+    import importlib
+
+    if blueprint not in BENCHMARKS:
+        raise fail(f"no benchmark of {blueprint!r}; there is {', '.join(BENCHMARKS)}", code=2)
+    measure = importlib.import_module(BENCHMARKS[blueprint]).measure
 
     with errors.status("Measuring") as status:
 

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cli import bench, cluster, data, demo, deploy, doctor, lineage, run, status
+from cli import bench, cluster, data, demo, deploy, doctor, lineage, rollout, run, status
 
 app = typer.Typer(
     help="ML deployment blueprints: from raw data to a served, explained, recorded decision.",
@@ -34,6 +34,7 @@ app.command("run")(run.run)
 app.command("compile")(run.compile_pipelines)
 app.command("submit")(run.submit)
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(rollout.app, name="rollout")
 app.command("deploy")(deploy.deploy)
 app.command("status")(status.status)
 app.command("logs")(deploy.logs)
