@@ -7,6 +7,7 @@ machine can reach any of them.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import sys
 from collections.abc import Iterator
@@ -32,10 +33,11 @@ class AddressSpace:
     """The loopback addresses of one cluster, 127.<octet>.0.0/16; claimed for as long as its context lasts.
 
     A bound socket stands for the claim, so two clusters never share a range, and a killed one leaves no claim behind.
-    Addresses are given in turn: one that was released comes back as late as possible, when nobody calls it any more.
+    Addresses of pods are given in turn from a random one on: one that was released, or that an earlier cluster gave
+    whose processes still end, comes back as late as possible, when nobody answers or calls there any more.
 
         with AddressSpace.claim() as space:
-            space.pod()  # 127.1.1.1
+            space.pod()  # 127.1.31.7
             space.service()  # 127.1.128.1
     """
 
@@ -44,6 +46,8 @@ class AddressSpace:
         self._claim = claim
         self._taken: set[str] = set()
         self._pods = _endless(octet, _POD_NETS)
+        for _ in range(secrets.randbelow(len(_POD_NETS) * len(_HOSTS))):
+            next(self._pods)
         self._services = _endless(octet, _SERVICE_NETS)
 
     @classmethod
