@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from localcluster.api.errors import ApiError
 from localcluster.api.resources import (
     CLUSTER_SERVING_RUNTIMES,
     DEPLOYMENTS,
@@ -83,9 +84,16 @@ class InferenceServiceController(Controller):
         except ManifestError as error:
             reason = "NoSupportingRuntime" if isinstance(error, UnfitRuntimeError) else "InvalidPredictorSpec"
             failure = Failure(reason, str(error))
+        refusal = None
         if failure is None:
-            await self._make(item, () if stopped else parts)
+            try:
+                await self._make(item, () if stopped else parts)
+            except ApiError as error:
+                # Its author must know, and it is tried again: what stands in the way may go.
+                refusal, failure = error, Failure("InvalidPredictorSpec", error.message)
         await self._tell(item, parts, failure, stopped=stopped)
+        if refusal is not None:
+            raise refusal
         return None
 
     def _runtimes(self, namespace: str) -> Objects:
