@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from tests.localcluster.pod_cluster import deployment, pod_cluster, until
+from tests.localcluster.pod_cluster import condition, deployment, pod_cluster, until
 
 
 def run(scenario, folder, *more, **settings):
@@ -82,5 +82,120 @@ def test_a_deployment_becomes_a_process_at_once(tmp_path):
 
         await until(started)
         assert time.time() - begun < 0.6
+
+    run(scenario, tmp_path)
+
+
+def test_pods_that_never_become_ready_leave_the_old_ones_alone_and_the_deadline_tells(tmp_path):
+    bad = {"httpGet": {"path": "/readyz", "port": 9}, "periodSeconds": 1}
+
+    async def scenario(cluster):
+        await cluster.apply(deployment("web", "--model_name=a"))
+        await rolled_out(cluster)
+        await cluster.apply(deployment("web", readinessProbe=bad, spec={"progressDeadlineSeconds": 1}))
+        said = await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=20s", check=False)
+        assert "exceeded its progress deadline" in said
+        ready = [each for each in await cluster.pods() if condition(each, "Ready") == "True"]
+        assert model_names([await cluster.ask(each["status"]["podIP"]) for each in ready]) == ["a", "a"]
+        assert condition(await cluster.deployment(), "Available") == "True"
+
+    run(scenario, tmp_path)
+
+
+def test_nothing_rolls_while_paused(tmp_path):
+    async def scenario(cluster):
+        await cluster.apply(deployment("web", "--model_name=a"))
+        await rolled_out(cluster)
+        await cluster.kubectl("rollout", "pause", "deployment/web")
+        await cluster.apply(deployment("web", "--model_name=b", replicas=3))
+
+        async def grown():
+            return (await cluster.deployment())["status"].get("readyReplicas") == 3
+
+        await until(grown)
+        assert model_names(await ask_all(cluster)) == ["a", "a", "a"]
+        await cluster.kubectl("rollout", "resume", "deployment/web")
+        await rolled_out(cluster)
+        assert "b" in model_names(await ask_all(cluster))
+
+    run(scenario, tmp_path)
+
+
+def test_recreating_ends_the_old_pods_before_new_ones_start(tmp_path):
+    recreating = {"strategy": {"type": "Recreate"}}
+
+    async def scenario(cluster):
+        await cluster.apply(deployment("web", "--model_name=a", spec=recreating))
+        await rolled_out(cluster)
+        await cluster.apply(deployment("web", "--model_name=b", spec=recreating))
+        seen = set()
+
+        async def done():
+            pods = await cluster.pods()
+            seen.add(tuple(sorted(each["metadata"]["labels"]["pod-template-hash"] for each in pods)))
+            return (await cluster.deployment())["status"].get("updatedReplicas") == 2
+
+        await until(done)
+        assert all(len(set(hashes)) <= 1 for hashes in seen)
+
+    run(scenario, tmp_path)
+
+
+def test_pods_count_once_they_have_been_ready_for_long_enough(tmp_path):
+    async def scenario(cluster):
+        begun = time.monotonic()
+        await cluster.apply(deployment(replicas=1, spec={"minReadySeconds": 2}))
+        await rolled_out(cluster)
+        # Times of the API are whole seconds, rounded down.
+        assert time.monotonic() - begun > 1
+
+    run(scenario, tmp_path)
+
+
+def test_a_pod_that_is_deleted_is_replaced_and_old_revisions_are_forgotten(tmp_path):
+    async def scenario(cluster):
+        for name in "abc":
+            await cluster.apply(deployment("web", f"--model_name={name}", replicas=1, spec={"revisionHistoryLimit": 1}))
+            await rolled_out(cluster)
+
+        async def two():
+            return len(await sets(cluster)) == 2
+
+        await until(two)
+        (old,) = await until(lambda: only_one(cluster))
+        await cluster.kubectl("delete", "pod", old["metadata"]["name"])
+        (new,) = await until(lambda: only_one(cluster))
+        assert new["metadata"]["name"] != old["metadata"]["name"]
+
+    run(scenario, tmp_path)
+
+
+async def only_one(cluster):
+    pods = await cluster.pods()
+    return pods if len(pods) == 1 and condition(pods[0], "Ready") == "True" else None
+
+
+def test_why_pods_cannot_be_created_is_told(tmp_path, monkeypatch):
+    from localcluster.api.errors import ApiError
+    from localcluster.api.resources import PODS
+
+    async def scenario(cluster):
+        create = cluster.client.create
+
+        async def refuse(resource, item):
+            if resource == PODS:
+                raise ApiError(422, "Invalid", "pods are refused today")
+            return await create(resource, item)
+
+        monkeypatch.setattr(cluster.client, "create", refuse)
+        await cluster.apply(deployment(replicas=1))
+
+        async def told():
+            return condition(await cluster.deployment(), "ReplicaFailure") == "True"
+
+        await until(told)
+        monkeypatch.undo()
+        await rolled_out(cluster)
+        assert condition(await cluster.deployment(), "ReplicaFailure") == ""
 
     run(scenario, tmp_path)
