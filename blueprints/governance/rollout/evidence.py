@@ -66,7 +66,7 @@ class Evidence(BaseModel):
 
     def strength(self, test: str) -> float:
         """Logarithm of a test's e-value: the mean wealth of its bets, those that were not made yet at nothing."""
-        parts = [one for name, wealth in self.wealth.items() if name.split("@")[0] == test for one in wealth]
+        parts = [one for name, wealth in self.wealth.items() if name.startswith(test) for one in wealth]
         if not parts:
             return NOTHING
         return log_sum(parts) - log(max(len(parts), self._bets(test)))
@@ -151,11 +151,13 @@ def _comparisons(past: Counters, stable: Counters, candidate: Counters, config: 
         yield _Comparison(ERRORS, _errors(stable, candidate), usual, config.error_tolerance, GAPS)
     if past.latency.total >= _FEW:
         for bound in past.latency.bounds:
-            usual = estimate(past.latency.above(bound), past.latency.total)
-            body = _BODY[0] <= usual <= _BODY[1]
+            above = past.latency.above(bound)
+            body = _BODY[0] <= above / past.latency.total <= _BODY[1]
+            tail = _TAIL[0] <= above / past.latency.total < _TAIL[1]
             slow = _reached(past.latency.bounds, bound * (config.p50_ratio if body else config.p99_ratio))
-            if slow is None or not (body or _TAIL[0] <= usual <= _TAIL[1]):
+            if slow is None or not (body or tail):
                 continue
+            usual = estimate(above, past.latency.total)
             block = _above(stable.latency, bound, candidate.latency, slow)
             yield _Comparison(f"{P50 if body else P99}@{bound:g}", block, usual, config.slow_tolerance, _LATENCY_GAPS)
     if config.on_prediction_shift is not None and past.predictions.total >= _FEW:

@@ -27,7 +27,7 @@ class Histogram(BaseModel):
     def _whole(self) -> Self:
         if len(self.counts) != len(self.bounds) + 1:
             raise ValueError(f"a histogram of {len(self.bounds)} bounds has {len(self.bounds) + 1} counts")
-        if any(low >= high for low, high in pairwise(self.bounds)):
+        if list(self.bounds) != sorted(set(self.bounds)):
             raise ValueError("the bounds of a histogram ascend")
         if min(self.counts) < 0:
             raise ValueError("a count is not negative")
