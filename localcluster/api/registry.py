@@ -137,7 +137,8 @@ class Registry:
         live = self.get(resource, namespace, name)
         if kind is not None:
             body = patch(resource, scale_of(live), "merge" if kind == "strategic" else kind, body)
-        written = self._update(resource, live, scaled(live, body), options, applied=False)
+        item = checked(resource, scaled(live, body), namespace, name)
+        written = self._update(resource, live, item, options, applied=False)
         return Written(scale_of(written.item), warnings=written.warnings)
 
     def _apply(self, resource: Resource, namespace: str, name: str, body: Any, options: WriteOptions) -> Written:
