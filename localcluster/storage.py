@@ -178,7 +178,7 @@ class Storage:
             raise StorageError(f"{uri}: more than {_LARGEST_BYTES >> 30} GiB; name the folder of one model")
         # Another content has other entity tags, and so another folder.
         tags = sorted((name, str(entry.get("ETag")), entry["size"]) for name, entry in files.items())
-        folder = self._workspace.downloads / "s3" / hashlib.sha256(repr((uri, tags)).encode()).hexdigest()[:24]
+        folder = self._workspace.downloads / "s3" / hashlib.sha256(repr((prefix, tags)).encode()).hexdigest()[:24]
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
