@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-import secrets
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from localcluster.api.errors import ApiError
-from localcluster.api.private_file import write_private
 
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz"})
 """What answers without a token."""
-
-_FILE = "token"
 
 
 class Guard:
@@ -49,17 +44,6 @@ class Guard:
             return
         if not hmac.compare_digest(authorization.encode(errors="replace"), self._expected):
             raise ApiError(401, "Unauthorized", "Unauthorized")
-
-
-def token_in(folder: Path) -> str:
-    """The token of the cluster in a folder; made, for its owner alone to read, when there is none."""
-    path = folder / _FILE
-    if path.exists() and (token := path.read_text().strip()):
-        path.chmod(0o600)
-        return token
-    token = secrets.token_urlsafe(32)
-    write_private(path, token.encode() + b"\n")
-    return token
 
 
 def _is_loopback(url: str) -> bool:

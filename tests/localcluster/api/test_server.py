@@ -314,15 +314,6 @@ def test_a_server_without_a_token_does_not_start():
         auth.Guard("")
 
 
-def test_the_token_is_kept_where_its_owner_alone_reads_it(tmp_path):
-    folder = tmp_path / "cluster"
-    token = auth.token_in(folder)
-    assert len(token) > 30
-    assert auth.token_in(folder) == token
-    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
 def test_the_kubeconfig_is_private_and_never_the_users_own(api, tmp_path, monkeypatch):
     path = tmp_path / "here" / "kubeconfig"
     kubeconfig.write(path, server=api.server.secure_url, token="t", certificate=api.server.certificate)

@@ -215,3 +215,13 @@ def test_after_a_restart_a_watch_goes_on_from_its_version(serve, tmp_path):
             ("DELETED", "short-lived"),
             ("MODIFIED", "kept"),
         ]
+
+
+def test_an_idle_server_with_watches_uses_no_time(api):
+    with contextlib.ExitStack() as watches:
+        for kind in ("pods", "services", "configmaps", "secrets"):
+            watches.enter_context(api.watch(f"/api/v1/{kind}", resourceVersion="0"))
+        time.sleep(0.2)
+        start = time.process_time()
+        time.sleep(1)
+        assert time.process_time() - start < 0.05
