@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from blueprints.governance.rollout.adapters.http_route import weighted_rules
+from blueprints.governance.rollout.adapters.inference_service import candidate_of, model_of
 from localcluster.render import render
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,21 @@ def test_the_candidate_is_the_stable_version_under_another_name(with_canary, nam
     )
     assert candidate["spec"] == stable["spec"]
     assert candidate["metadata"] == {**stable["metadata"], "name": "credit-risk-candidate"}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_rollout_makes_the_same_candidate_from_the_live_service(with_canary, name):
+    stable, candidate = (
+        with_canary[name].get("InferenceService", service) for service in ("credit-risk", "credit-risk-candidate")
+    )
+    assert candidate_of(stable, model_of(stable)) == candidate
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_rollout_gives_the_route_the_same_backends(with_canary, name):
+    (plain,) = render(ROOT / "kustomize" / "overlays" / name).of_kind("HTTPRoute")
+    (route,) = with_canary[name].of_kind("HTTPRoute")
+    assert weighted_rules(plain, "credit-risk", 0) == route["spec"]["rules"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

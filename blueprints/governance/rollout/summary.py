@@ -82,6 +82,16 @@ class Summary(BaseModel):
     entered_at: float
     history: tuple[Transition, ...]
 
+    def flat(self) -> dict[str, float]:
+        """The figures that there are, by name, for a metrics store."""
+        named = {
+            f"{name}_{figure}": getattr(arm, figure)
+            for name, arm in (("stable", self.stable), ("candidate", self.candidate))
+            for figure in ("requests", "errors", "error_rate", "p50_s", "p99_s")
+        }
+        named |= {name: getattr(self, name) for name in ("p50_ratio", "p99_ratio", "prediction_distance")}
+        return {name: float(figure) for name, figure in named.items() if figure is not None}
+
 
 def summary(state: State) -> Summary:
     """The figures of a state."""

@@ -106,24 +106,29 @@ class ServiceRollout:
     def start(self, package: str, config: RolloutConfig, *, by: str) -> State:
         """Makes the candidate and stores the rollout; `work` does the rest.
 
+        A rollout of the same model that is under way is left as it is: what was interrupted can be called again.
+
         Args:
             package: Version, alias, number or storage URI of the candidate's model package.
             config: How.
             by: Who starts it.
 
         Raises:
-            RolloutError: Another rollout is under way.
+            RolloutError: A rollout of another model is under way.
             RegistryError: The registry does not know the package.
             ClusterError: The cluster refuses.
         """
-        stored = self.traffic.read().state
-        if stored is not None and not stored.phase.over:
+        service = self.cluster.require(INFERENCE_SERVICES, self.service)
+        name = (service["metadata"].get("labels") or {}).get("model", self.service)
+        model = resolve_model(package, stable_model=model_of(service), name=name, registry=self.registry)
+        present = self.traffic.read().state
+        if present is not None and not present.phase.over:
+            if present.rollout.candidate_model == model:
+                return present
             raise RolloutError(
-                f"a rollout of {self.service!r} is under way ({stored.phase}): wait for its end, or abort it"
+                f"a rollout of {present.rollout.candidate_model} is under way ({present.phase}): wait for its end, "
+                "or abort it"
             )
-        stable = self.cluster.require(INFERENCE_SERVICES, self.service)
-        name = (stable["metadata"].get("labels") or {}).get("model", self.service)
-        model = resolve_model(package, stable_model=model_of(stable), name=name, registry=self.registry)
         rollout = Rollout(
             id=secrets.token_hex(4),
             service=self.service,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -100,7 +101,8 @@ class Cluster:
                 except config.ConfigException:
                     pass
             config.load_kube_config(
-                config_file=None if kubeconfig is None else str(kubeconfig),
+                # The library reads the environment once, when it is imported.
+                config_file=os.environ.get("KUBECONFIG") if kubeconfig is None else str(kubeconfig),
                 context=context,
                 client_configuration=configuration,
                 persist_config=False,
