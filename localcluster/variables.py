@@ -60,8 +60,8 @@ def declared_environment(
         prefix = source.get("prefix", "")
         for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
             if (reference := source.get(field)) is not None:
-                values = _texts(find, kind, reference, namespace, where)
-                declared |= {prefix + key: value for key, value in values.items()}
+                values = values_of(find, kind, reference, namespace, where)
+                declared |= {prefix + key: _text(value, key, where) for key, value in values.items()}
     for variable in container.get("env") or []:
         source = variable.get("valueFrom")
         if source is None:
@@ -110,12 +110,11 @@ def quantity(text: str | float) -> Decimal:
     raise ManifestError(f"{text!r} is no quantity; write it as 500m, 2 or 1Gi")
 
 
-def _texts(find: Find, kind: str, reference: Object, namespace: str, where: str) -> dict[str, str]:
+def _text(value: bytes, key: str, where: str) -> str:
     try:
-        values = values_of(find, kind, reference, namespace, where)
-        return {key: value.decode() for key, value in values.items()}
+        return value.decode()
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{where}: {kind} {reference['name']} holds bytes, which no variable can") from error
+        raise ManifestError(f"{where}: the value of {key!r} is bytes, which no variable can hold") from error
 
 
 def _referenced(
@@ -123,10 +122,12 @@ def _referenced(
 ) -> str | None:
     for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
         if (reference := source.get(field)) is not None:
-            values = _texts(find, kind, reference, namespace, where)
-            if reference["key"] not in values and not reference.get("optional"):
-                raise ManifestError(f"{where}: {kind} {reference['name']} has no key {reference['key']!r}")
-            return values.get(reference["key"])
+            values, key = values_of(find, kind, reference, namespace, where), reference["key"]
+            if key in values:
+                return _text(values[key], key, where)
+            if reference.get("optional"):
+                return None
+            raise ManifestError(f"{where}: {kind} {reference['name']} has no key {key!r}")
     if pod is not None and (reference := source.get("fieldRef")) is not None:
         return _field(pod, reference["fieldPath"], where)
     if pod is not None and (reference := source.get("resourceFieldRef")) is not None:
