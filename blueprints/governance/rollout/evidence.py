@@ -36,7 +36,7 @@ _LEVELS = 5
 _FEW = 20
 # What was shown long ago must not outweigh what happens now: credit beyond the threshold is capped.
 _CREDIT = 2.0
-# Shares of stable's requests above a bound that make it one of the median's, or one of the tail's.
+# Shares of stable's requests above a bound that make it one around the median, or one in the tail.
 _BODY, _TAIL = (0.1, 0.9), (0.001, 0.1)
 _LATENCY_GAPS = (0.05, 0.3)
 _PREDICTION_BOUNDS = 9
@@ -150,22 +150,36 @@ def _comparisons(past: Counters, stable: Counters, candidate: Counters, config: 
         usual = estimate(past.errors, past.requests)
         yield _Comparison(ERRORS, _errors(stable, candidate), usual, config.error_tolerance, GAPS)
     if past.latency.total >= _FEW:
-        for bound in past.latency.bounds:
-            above = past.latency.above(bound)
-            body = _BODY[0] <= above / past.latency.total <= _BODY[1]
-            tail = _TAIL[0] <= above / past.latency.total < _TAIL[1]
-            slow = _reached(past.latency.bounds, bound * (config.p50_ratio if body else config.p99_ratio))
-            if slow is None or not (body or tail):
-                continue
-            usual = estimate(above, past.latency.total)
+        for test, bound, slow in _slower(past.latency, config):
+            usual = estimate(past.latency.above(bound), past.latency.total)
             block = _above(stable.latency, bound, candidate.latency, slow)
-            yield _Comparison(f"{P50 if body else P99}@{bound:g}", block, usual, config.slow_tolerance, _LATENCY_GAPS)
+            # Only more than half of the candidate's requests say something of its median.
+            tolerance = max(config.slow_tolerance, 0.5 - usual) if test == P50 else config.slow_tolerance
+            yield _Comparison(f"{test}@{bound:g}", block, usual, tolerance, _LATENCY_GAPS)
     if config.on_prediction_shift is not None and past.predictions.total >= _FEW:
         for bound in _spread(past.predictions.bounds):
             block = _above(stable.predictions, bound, candidate.predictions, bound)
             usual, limit = estimate(past.predictions.above(bound), past.predictions.total), config.prediction_limit
             yield _Comparison(f"{PREDICTIONS}@>{bound:g}", block, usual, limit, _PREDICTION_GAPS)
             yield _Comparison(f"{PREDICTIONS}@<{bound:g}", block.mirrored(), 1 - usual, limit, _PREDICTION_GAPS)
+
+
+def _slower(usual: Histogram, config: RolloutConfig) -> Iterator[tuple[str, float, float]]:
+    """Pairs of a bound for stable and one for the candidate, which is at least the limit's ratio higher.
+
+    Around the median, up to the first bound at or above it, for the limit of the median; beyond the 90th percentile, up
+    to the first bound that next to no request exceeds, for that of the tail.
+    """
+    before = 1.0
+    for bound in usual.bounds:
+        share = usual.above(bound) / usual.total
+        body = _BODY[0] <= share <= _BODY[1] or before >= 0.5 > share
+        tail = share < _TAIL[1] and before >= _TAIL[0]
+        for test, ratio in ((P50, config.p50_ratio),) * body + ((P99, config.p99_ratio),) * tail:
+            slow = next((higher for higher in usual.bounds if higher >= bound * ratio), None)
+            if slow is not None:
+                yield test, bound, slow
+        before = share
 
 
 def _safety(evidence: Evidence, block: Block, config: RolloutConfig) -> tuple[float, ...]:
@@ -219,11 +233,6 @@ def _errors(stable: Counters, candidate: Counters) -> Block:
 
 def _above(stable: Histogram, stable_bound: float, candidate: Histogram, candidate_bound: float) -> Block:
     return Block(stable.above(stable_bound), stable.total, candidate.above(candidate_bound), candidate.total)
-
-
-def _reached(bounds: Sequence[float], value: float) -> float | None:
-    """The first bound at or above a value."""
-    return next((bound for bound in bounds if bound >= value), None)
 
 
 def _spread(bounds: Sequence[float]) -> Sequence[float]:
