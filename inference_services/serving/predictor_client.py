@@ -32,7 +32,8 @@ _GRPC_RETRIES = {
                 "initialBackoff": "0.02s",
                 "maxBackoff": "0.2s",
                 "backoffMultiplier": 4,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A server that ends cancels calls which arrive while it says so.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -9,7 +9,7 @@ from typing import Any
 from localcluster.api.errors import conflict
 from localcluster.api.resources import Resource
 from localcluster.controllers.client import Client
-from localcluster.controllers.controller import Cache, controller_uid, key_of
+from localcluster.controllers.controller import Cache, Key, controller_uid, key_of
 from localcluster.render import Object
 
 
@@ -26,6 +26,21 @@ class Applier:
         self._cache = cache
         # By uid, what was applied last: what is removed from a form cannot be seen in the object.
         self._applied: dict[str, str] = {}
+        # What writes answered, for as long as the cache is behind.
+        self._written: dict[tuple[Resource, Key], Object] = {}
+
+    def latest(self, resource: Resource, key: Key) -> Object | None:
+        """The object as the cache has it, or as the last write through here left it, if that is later."""
+        seen = self._cache.get(resource, key)
+        written = self._written.get((resource, key))
+        if seen is not None and written is not None and _is_later(written, than=seen):
+            return written
+        self._written.pop((resource, key), None)
+        return seen
+
+    def wrote(self, resource: Resource, item: Object) -> None:
+        """Notes what a write answered."""
+        self._written[resource, key_of(item)] = item
 
     async def apply(self, resource: Resource, wanted: Object) -> bool:
         """Applies an object whose first owner reference is its controller; whether it is new.
@@ -34,7 +49,7 @@ class Applier:
             ApiError: 409 if the object belongs to another.
         """
         key = key_of(wanted)
-        there = self._cache.get(resource, key)
+        there = self.latest(resource, key)
         digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
         if there is not None:
             uid = there["metadata"]["uid"]
@@ -45,6 +60,7 @@ class Applier:
                 return False
         applied = await self._client.apply(resource, wanted)
         self._applied[applied["metadata"]["uid"]] = digest
+        self.wrote(resource, applied)
         return there is None
 
     async def prune(self, resource: Resource, owner: Object, wanted: set[str]) -> None:
@@ -53,6 +69,12 @@ class Applier:
             metadata = item["metadata"]
             if metadata["name"] not in wanted and "deletionTimestamp" not in metadata:
                 await self._client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+
+
+def _is_later(item: Object, *, than: Object) -> bool:
+    """Whether this is a later state of the same object; the API server counts its versions up."""
+    mine, other = item["metadata"], than["metadata"]
+    return bool(mine["uid"] == other["uid"] and int(mine["resourceVersion"]) > int(other["resourceVersion"]))
 
 
 def covers(there: Any, wanted: Any) -> bool:

@@ -48,8 +48,6 @@ class InferenceServiceController(Controller):
     def __init__(self, client: Client, cache: Cache) -> None:
         super().__init__(client, cache)
         self._applier = Applier(client, cache)
-        # What a write answered, until the cache has caught up, so that no change is told twice.
-        self._written: dict[Key, Object] = {}
 
     def keys_for(self, resource: Resource, item: Object) -> Iterable[Key]:
         """See `Controller`."""
@@ -71,11 +69,10 @@ class InferenceServiceController(Controller):
 
     async def reconcile(self, key: Key) -> float | None:
         """See `Controller`."""
-        item = self.cache.get(INFERENCE_SERVICES, key)
+        # The latest, so that no change is told twice.
+        item = self._applier.latest(INFERENCE_SERVICES, key)
         if item is None or "deletionTimestamp" in item["metadata"]:
-            self._written.pop(key, None)
             return None
-        item = _newer(item, self._written.get(key))
         stopped = (item["metadata"].get("annotations") or {}).get(_STOP) == "true"
         parts: Sequence[Component] = ()
         failure = None
@@ -116,8 +113,8 @@ class InferenceServiceController(Controller):
             parts=[
                 Part(
                     role=role,
-                    deployment=self.cache.get(DEPLOYMENTS, (namespace, service_name(name, role))),
-                    service=self.cache.get(SERVICES, (namespace, service_name(name, role))),
+                    deployment=self._applier.latest(DEPLOYMENTS, (namespace, service_name(name, role))),
+                    service=self._applier.latest(SERVICES, (namespace, service_name(name, role))),
                     pods=self._pods(namespace, service_name(name, role)),
                     runtime=runtimes.get(role),
                 )
@@ -136,7 +133,7 @@ class InferenceServiceController(Controller):
             return
         written = await self.client.merge(INFERENCE_SERVICES, name, namespace, {"status": patch}, subresource="status")
         if written is not None:
-            self._written[namespace, name] = written
+            self._applier.wrote(INFERENCE_SERVICES, written)
             await self._record(item, before, status)
 
     def _pods(self, namespace: str, service: str) -> list[Object]:
@@ -157,11 +154,3 @@ class InferenceServiceController(Controller):
         if failure is not None and failure != (before.get("modelStatus") or {}).get("lastFailureInfo"):
             message = ": ".join(filter(None, (failure.get("location"), failure["message"])))
             await self.client.event(item, failure["reason"], message, type_="Warning")
-
-
-def _newer(seen: Object, written: Object | None) -> Object:
-    """The later of two states of an object; only the API server's own versions can be compared like this."""
-    if written is None or written["metadata"]["uid"] != seen["metadata"]["uid"]:
-        return seen
-    versions = (int(item["metadata"]["resourceVersion"]) for item in (seen, written))
-    return written if next(versions) < next(versions) else seen

@@ -123,24 +123,26 @@ def test_no_predictor_at_all_is_told_at_once():
 
 
 class _Flaky(pb_grpc.GRPCInferenceServiceServicer):
-    def __init__(self, failures):
+    def __init__(self, failures, code=grpc.StatusCode.UNAVAILABLE):
         self.failures = failures
+        self.code = code
         self.calls = 0
 
     async def ModelInfer(self, request, context):  # noqa: N802  # the protocol's name
         self.calls += 1
         if self.calls <= self.failures:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "ends")
+            await context.abort(self.code, "ends")
         response = pb.ModelInferResponse()
         response.outputs.add(name="score", datatype="FP64", shape=[2])
         response.raw_output_contents.append(np.array([0.1, 0.2]).tobytes())
         return response
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
 @pytest.mark.parametrize(("failures", "answered"), [(1, True), (9, False)])
-def test_grpc_asks_again_when_a_server_is_gone(failures, answered):
+def test_grpc_asks_again_when_a_server_is_gone(failures, answered, code):
     async def scenario():
-        server, flaky = grpc.aio.server(), _Flaky(failures)
+        server, flaky = grpc.aio.server(), _Flaky(failures, code)
         pb_grpc.add_GRPCInferenceServiceServicer_to_server(flaky, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
