@@ -197,10 +197,12 @@ def _walk(value: Any, schema: MergeSchema, path: Path) -> Iterator[tuple[Path, A
         yield path, value
 
 
-def _decoded(node: Object, path: Path) -> Iterator[Path]:
-    if path and (not node or "." in node):
+def _decoded(node: Any, path: Path) -> Iterator[Path]:
+    # A client may write this, so it can hold anything.
+    below_here = node if isinstance(node, dict) else {}
+    if path and (not below_here or "." in below_here):
         yield path
-    for element, below in node.items():
+    for element, below in below_here.items():
         if element != ".":
             yield from _decoded(below, (*path, element))
 

@@ -17,6 +17,10 @@ _DEFINITIONS = "#/$defs/"
 _SCHEMAS = "#/components/schemas/"
 _PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _STRATEGIC = "application/strategic-merge-patch+json"
+_V2 = "/openapi/v2"
+LEGACY_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+# `swagger: "2.0"`: field 1, two bits for "bytes", the length, the text.
+_EMPTY_V2 = b"\x0a\x032.0"
 _INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES}.0"}
 
 
@@ -31,6 +35,14 @@ def document(path: str) -> Object | None:
         return {"paths": {place: {"serverRelativeURL": f"{_ROOT}/{place}"} for place in _places()}}
     served = _places().get(path.removeprefix(f"{_ROOT}/"))
     return _group_version(served) if served else None
+
+
+def legacy_document(path: str) -> bytes | None:
+    """The OpenAPI v2 document, in the protobuf that kubectl asks for; None for any other path.
+
+    It is empty. kubectl reads it only before it applies a `kind: List`, and then leaves validation to the server.
+    """
+    return _EMPTY_V2 if path.rstrip("/") == _V2 else None
 
 
 def _places() -> dict[str, tuple[Resource, ...]]:

@@ -84,11 +84,13 @@ def _strategic_map(current: Any, patch: Object, schema: MergeSchema) -> Object:
     directive = patch.get(_DIRECTIVE, "merge")
     if directive == "delete":
         return {}
-    if directive not in {"merge", "replace"}:
+    if directive not in ("merge", "replace"):
         raise bad_request(f"unknown patch directive {_DIRECTIVE}: {directive!r}; use merge, replace or delete")
     replaces = directive == "replace" or not isinstance(current, dict)
     merged: Object = {} if replaces else dict(current)
     if _RETAIN in patch:
+        if not isinstance(patch[_RETAIN], list):
+            raise bad_request(f"{_RETAIN} must be a list")
         merged = {key: value for key, value in merged.items() if key in patch[_RETAIN]}
     for key, value in patch.items():
         if key.startswith("$"):

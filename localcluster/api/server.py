@@ -164,6 +164,8 @@ class ApiServer:
         if path in OPEN_PATHS:
             return web.Response(text="ok")
         place = path.rstrip("/") or "/"
+        if (legacy := openapi.legacy_document(place)) is not None:
+            return web.Response(body=legacy, content_type=openapi.LEGACY_TYPE)
         document = discovery.document(place)
         if document is None and place.startswith("/openapi/"):
             document = openapi.document(place)

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import json
 import subprocess
@@ -230,6 +231,18 @@ def patched_by_kubectl(current, patch, folder):
 def test_a_strategic_merge_patch_applied_twice_is_applied_once(before, patched):
     once = strategic_merge_patch(deployment(before), pod_patch(containers=patched), DEPLOYMENTS)
     assert strategic_merge_patch(once, pod_patch(containers=patched), DEPLOYMENTS) == once
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(("containers", "$patch", "$setElementOrder/containers", "$retainKeys", "volumes", "x")),
+        JSON | st.lists(st.dictionaries(st.sampled_from(("name", "$patch", "env")), JSON, max_size=2), max_size=2),
+        max_size=3,
+    )
+)
+def test_any_patch_is_followed_or_refused(pod):
+    with contextlib.suppress(ApiError):
+        json.dumps(strategic_merge_patch(deployment([WEB, LOG], [DATA]), pod_patch(**pod), DEPLOYMENTS))
 
 
 def test_ports_of_a_service_merge_by_number():

@@ -100,6 +100,15 @@ class TestApply:
         assert 'Warning: unknown field "spec.replicass"' in said
         assert "created" in said
 
+    def test_takes_a_list_and_checks_its_items(self, cluster):
+        cluster.kubectl("create", "-f", "-", stdin=config_map("listed", a="1"))
+        listed = json.loads(cluster.kubectl("get", "cm", "-o", "json", "--field-selector", "metadata.name=listed"))
+        assert listed["kind"] == "List"
+        assert "configmap/listed configured" in applied(cluster, json.dumps(listed))
+        listed["items"][0]["dataa"] = {}
+        del listed["items"][0]["metadata"]["resourceVersion"]
+        assert 'unknown field "dataa"' in applied(cluster, json.dumps(listed), fails=True)
+
     def test_a_dry_run_stores_nothing(self, cluster):
         said = applied(cluster, config_map("dry", a="1"), "--dry-run=server")
         assert said == "configmap/dry created (server dry run)\n"
