@@ -64,9 +64,11 @@ _FIELDS = {
 
 def fill_inference_service(service: Object) -> None:
     """Sets what KServe's mutating webhook sets, in place."""
-    annotations = service["metadata"].get("annotations", {})
-    if (mode := annotations.get(MODE)) in _OLD_MODES:
-        annotations[MODE] = _OLD_MODES[mode]
+    annotations = service["metadata"].setdefault("annotations", {})
+    mode = annotations.setdefault(
+        MODE, "Standard"
+    )  # what KServe's ConfigMap says where it is installed without Knative
+    annotations[MODE] = _OLD_MODES.get(mode, mode)
     spec = service.get("spec", {})
     if predictor := spec.get("predictor"):
         _fill_model(predictor)

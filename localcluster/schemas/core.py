@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from localcluster.schemas.core_defaults import DEFAULTS
@@ -61,6 +64,13 @@ def structure(api_version: str, kind: str) -> Structure | None:
 
 
 def _read(name: str, version: str = KUBERNETES) -> Any:
-    from kubernetes_validate import utils
+    return json.loads((_folder() / f"v{version}.0-local-strict" / name).read_bytes())
 
-    return utils.schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/{name}", version)
+
+@cache
+def _folder() -> Path:
+    # Found, not imported: the package brings a validator of its own that takes longer to import than this to read.
+    found = importlib.util.find_spec("kubernetes_validate")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("kubernetes-validate is missing; run `make install`, which brings it")
+    return Path(found.origin).parent / "kubernetes-json-schema"

@@ -128,7 +128,7 @@ def _of_type(name: str) -> Schema:
 
 
 def _tightened(schema: Schema, by: Schema) -> Schema:
-    """A schema with parts of it replaced; properties one by one, and one of None is taken out."""
+    """A schema with parts of it changed; a property with a type is replaced, and one of None is taken out."""
     properties: dict[str, Any] = {
         name: part for name, part in schema.get("properties", {}).items() if name not in _UNKNOWN
     }
@@ -136,7 +136,7 @@ def _tightened(schema: Schema, by: Schema) -> Schema:
         if change is None:
             del properties[name]
         else:
-            properties[name] = {**properties[name], **change}
+            properties[name] = change if "type" in change else {**properties[name], **change}
     return {**schema, **by, **({"properties": properties} if properties else {})}
 
 
@@ -189,7 +189,7 @@ _TIGHTER: dict[str, Schema] = {
         "x-kubernetes-int-or-string": True,
         "pattern": _QUANTITY,
     },
-    f"{_CORE}.PersistentVolumeClaimTemplate": {"properties": {"metadata": None}},
+    f"{_CORE}.PersistentVolumeClaimTemplate": {"properties": {"metadata": {"type": "object"}}},
     f"{_CORE}.ContainerPort": {"properties": {"protocol": {"default": "TCP"}}},
     "V1alpha1SupportedModelFormat": {"required": ["name"], "properties": {"priority": {"minimum": 1}}},
     "V1beta1ARTExplainerSpec": {"required": []},
