@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from blueprints.governance.rollout.adapters.cluster import (
     DEPLOYMENTS,
     ENDPOINT_SLICES,
+    EVENTS,
     HTTP_ROUTES,
     INFERENCE_SERVICES,
+    LEASES,
     Cluster,
     ClusterError,
     ConflictError,
@@ -25,12 +25,8 @@ from blueprints.governance.rollout.adapters.cluster import (
     Object,
 )
 from blueprints.governance.rollout.adapters.inference_service import ROLES, model_of
-from localcluster.api.server import ApiServer
-from localcluster.render import render
+from tests.api_server import NAMESPACE, api_server, overlay, with_service
 
-NAMESPACE = "blueprints-local"
-TOKEN = "a-token-that-only-this-test-knows-0001"
-OVERLAY = Path(__file__).parents[5] / "kustomize" / "overlays" / "local"
 LATENCY = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512)
 BINS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -153,53 +149,22 @@ class Operator:
 
 
 @pytest.fixture(scope="session")
-def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Kubeconfig of a server."""
-    folder = tmp_path_factory.mktemp("api")
-    started = threading.Event()
-    found: dict[str, object] = {}
-
-    async def serve() -> None:
-        async with ApiServer(folder / "data", token=TOKEN) as server:
-            found.update(url=server.url, loop=asyncio.get_running_loop(), stop=asyncio.Event())
-            started.set()
-            await found["stop"].wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert started.wait(20)
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(
-        "apiVersion: v1\nkind: Config\ncurrent-context: test\n"
-        f"clusters: [{{name: test, cluster: {{server: '{found['url']}'}}}}]\n"
-        f"users: [{{name: test, user: {{token: {TOKEN}}}}}]\n"
-        f"contexts: [{{name: test, context: {{cluster: test, user: test, namespace: {NAMESPACE}}}}}]\n"
-    )
-    yield kubeconfig
-    found["loop"].call_soon_threadsafe(found["stop"].set)
-    thread.join(20)
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with api_server(tmp_path_factory.mktemp("api")) as kubeconfig:
+        yield kubeconfig
 
 
 @pytest.fixture(scope="session")
 def local_objects() -> list[Object]:
-    return list(render(OVERLAY))
+    return overlay()
 
 
 @pytest.fixture
-def cluster(api_server: Path, local_objects: list[Object]) -> Iterator[Cluster]:
+def cluster(kubeconfig: Path) -> Iterator[Cluster]:
     """The overlay `local` on the server, and nothing else."""
-    cluster = Cluster.connect(NAMESPACE, kubeconfig=api_server)
-    with contextlib.suppress(ConflictError):
-        cluster._call(
-            "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
-        )
-    kinds = {kind.name: kind for kind in (HTTP_ROUTES, INFERENCE_SERVICES)}
-    for item in local_objects:
-        if item["kind"] in kinds:
-            cluster.create(kinds[item["kind"]], item)
+    cluster = with_service(kubeconfig)
     yield cluster
-    everything = [*kinds.values(), DEPLOYMENTS, ENDPOINT_SLICES]
-    for kind in [*everything, Kind("coordination.k8s.io/v1", "Lease", "leases"), Kind("v1", "Event", "events")]:
+    for kind in (HTTP_ROUTES, INFERENCE_SERVICES, DEPLOYMENTS, ENDPOINT_SLICES, LEASES, EVENTS):
         for item in cluster.list(kind, {}):
             cluster.delete(kind, item)
 

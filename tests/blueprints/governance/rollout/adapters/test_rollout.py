@@ -176,11 +176,11 @@ def test_a_candidate_that_fails_or_is_slow_goes_back_and_stays_for_inspection(cl
 # Each of some twenty engines waits a second for the lease of the one that was killed before it.
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_an_engine_killed_at_every_transition_is_carried_on_to_the_right_end(cluster, api_server, moment):
+def test_an_engine_killed_at_every_transition_is_carried_on_to_the_right_end(cluster, kubeconfig, moment):
     rollout = ServiceRollout.of(cluster, "credit-risk", registry=None)
     rollout.start(NEW, FAST, by="alice")
     done = subprocess.run(
-        [sys.executable, str(ENGINE), str(api_server), moment],
+        [sys.executable, str(ENGINE), str(kubeconfig), moment],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -218,7 +218,7 @@ def test_orders_reach_an_engine_that_works_elsewhere(cluster, eventually):
 
 
 @pytest.mark.usefixtures("callers")
-def test_sigterm_gives_the_lease_back_and_leaves_the_rollout(cluster, api_server, eventually):
+def test_sigterm_gives_the_lease_back_and_leaves_the_rollout(cluster, kubeconfig, eventually):
     rollout = ServiceRollout.of(cluster, "credit-risk", registry=None)
     rollout.start(NEW, QUICK.with_steps((50,), wait_s=60), by="alice")
     script = (
@@ -228,7 +228,7 @@ def test_sigterm_gives_the_lease_back_and_leaves_the_rollout(cluster, api_server
         "cluster = Cluster.connect('blueprints-local', kubeconfig=Path(sys.argv[1]))\n"
         "ServiceRollout.of(cluster, 'credit-risk', registry=None).work()\n"
     )
-    engine = subprocess.Popen([sys.executable, "-c", script, str(api_server)], cwd=ROOT)
+    engine = subprocess.Popen([sys.executable, "-c", script, str(kubeconfig)], cwd=ROOT)
     lease = KubernetesLease(cluster, "credit-risk")
     eventually(lambda: rollout.traffic.read().weight == 50, 30)
     assert str(engine.pid) in lease.holder()
