@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,7 +291,8 @@ def _scaled(written: Written) -> web.Response:
 
 def _warn(response: web.StreamResponse, warnings: tuple[str, ...] | list[str]) -> None:
     for warning in dict.fromkeys(warnings):
-        text = " ".join(warning.split()).encode("ascii", "replace").decode()
+        # A header holds printable ASCII.
+        text = re.sub(r"[^ -~]", "?", " ".join(warning.split()))
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
 

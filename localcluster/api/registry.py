@@ -24,8 +24,6 @@ _INITIAL_STATUS = {
     "persistentvolumeclaims": {"phase": "Pending"},
     "pods": {"phase": "Pending"},
 }
-# By it selectors find a namespace.
-_NAME_LABEL = "kubernetes.io/metadata.name"
 _STORAGE_VERSIONS = {resource.storage: resource.api_version for resource in reversed(RESOURCES)}
 
 
@@ -165,9 +163,6 @@ class Registry:
     def _create(self, resource: Resource, item: Object, options: WriteOptions, *, applied: bool) -> Written:
         self._check_namespace(resource, item)
         item = born(resource, item)
-        if resource is NAMESPACES:
-            labels = {**(item["metadata"].get("labels") or {}), _NAME_LABEL: item["metadata"]["name"]}
-            item["metadata"]["labels"] = labels
         name = item["metadata"]["name"]
         key = Key(resource.storage, item["metadata"].get("namespace", ""), name)
         if self._store.get(key) is not None:

@@ -198,6 +198,17 @@ def test_string_data_of_a_secret_goes_into_its_data(api):
     assert patched["data"]["b"] == base64.b64encode(b"3").decode()
 
 
+def test_unknown_fields_are_warned_of_in_headers_whatever_they_are_called(api):
+    body = {"metadata": {"name": "odd"}, '\u0001\r\nSet-Cookie: \u00e9"': 1}
+    warned = api("POST", MAPS, body, fieldValidation="Warn", dryRun="All")
+    strict = api("POST", MAPS, body, fieldValidation="Strict", dryRun="All")
+    silent = api("POST", MAPS, body, fieldValidation="Ignore", dryRun="All")
+    assert (warned.status_code, strict.status_code, silent.status_code) == (201, 400, 201)
+    assert warned.headers["Warning"].startswith('299 - "unknown field')
+    assert "Warning" not in silent.headers
+    assert "Set-Cookie" not in warned.headers
+
+
 def test_two_versions_of_a_kind_are_one_object(api):
     group = "/apis/gateway.networking.k8s.io"
     spec = {
@@ -390,16 +401,17 @@ def test_tables_and_metadata_come_on_demand(api):
 def test_reads_and_patches_are_quick(api):
     api.config_map("quick", {"a": "0"})
 
-    def median(act):
+    def shortest(act):
+        """What it takes when nothing else wants the machine."""
         times = []
         for number in range(60):
             start = time.perf_counter()
             act(number)
             times.append(time.perf_counter() - start)
-        return sorted(times)[len(times) // 2]
+        return min(times)
 
-    read = median(lambda _: api.ok("GET", f"{MAPS}/quick"))
-    write = median(lambda n: api.ok("PATCH", f"{MAPS}/quick", {"data": {"a": f"{n}x"}}, patch="merge-patch+json"))
-    # Twice to five times as long as on a quiet machine, the client's part included.
-    assert read < 0.01
-    assert write < 0.015
+    read = shortest(lambda _: api.ok("GET", f"{MAPS}/quick"))
+    write = shortest(lambda n: api.ok("PATCH", f"{MAPS}/quick", {"data": {"a": f"{n}x"}}, patch="merge-patch+json"))
+    # The client's part included.
+    assert read < 0.005
+    assert write < 0.008
