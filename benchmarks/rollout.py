@@ -52,7 +52,7 @@ class _Bench:
         workspace: Where the cluster keeps everything.
         overlay: The local overlay with two replicas of predictor and transformer.
         url: Where the service decides.
-        body: An application, as JSON.
+        bodies: Applications, one a line.
         versions: Model packages: the first champion, and another.
         scratch: For files of the request stream.
     """
@@ -60,7 +60,7 @@ class _Bench:
     workspace: Workspace
     overlay: Path
     url: str
-    body: Path
+    bodies: Path
     versions: tuple[str, str]
     scratch: Path
 
@@ -68,7 +68,7 @@ class _Bench:
     def requests(self, rate: float = RATE, name: str = "requests") -> Iterator[Stream]:
         """A stream of requests for as long as the context lasts."""
         file = self.scratch / f"{name}-{time.monotonic_ns()}.jsonl"
-        with stream(self.url, self.body, rate=rate, seconds=_LONGEST_S, file=file) as running:
+        with stream(self.url, self.bodies, rate=rate, seconds=_LONGEST_S, file=file) as running:
             yield running
 
     def rollout(self) -> ServiceRollout:
@@ -112,7 +112,7 @@ def measure(progress: Progress) -> dict[str, Figure]:
                 time.monotonic() - begun, "s", "`blueprints deploy` until five processes of credit-risk are ready"
             )
             url = f"http://{SERVICE}.localhost:{state.gateway_port}/predict"
-            bench = _Bench(workspace, overlay, url, scratch / "application.json", versions, scratch)
+            bench = _Bench(workspace, overlay, url, scratch / "applications.jsonl", versions, scratch)
             figures |= _weights(bench, progress)
             figures |= _without_failures(bench, progress)
             figures |= _rollbacks(bench, progress)
@@ -126,9 +126,9 @@ def _register(workspace: Workspace, scratch: Path) -> tuple[str, str]:
     packages = [train_package(scratch / f"package-{seed}", "german", seed) for seed in (1, 2)]
     registered = [registry.log_and_register(SERVICE, package, reports={}) for package in packages]
     registry.promote(registered[0], by="benchmark", reason="the first")
-    row = packages[0].reference().slice(0, 1).to_pylist()[0]
-    application = {column.name: row[column.name] for column in packages[0].signature.inputs}
-    (scratch / "application.json").write_text(json.dumps(application))
+    names = [column.name for column in packages[0].signature.inputs]
+    rows = [{name: row[name] for name in names} for row in packages[0].reference().to_pylist()]
+    (scratch / "applications.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return packages[0].version, packages[1].version
 
 
@@ -165,7 +165,8 @@ def _weights(bench: _Bench, progress: Progress) -> dict[str, Figure]:
 
     def weigh(weight: int) -> None:
         stored = rollout.traffic.read()
-        assert stored.state is not None
+        if stored.state is None:
+            raise RuntimeError("the rollout is gone")
         rollout.traffic.write(stored.state.model_copy(update={"weight": weight}), stored.version)
 
     errors, delays = [], []
@@ -197,15 +198,15 @@ def _weights(bench: _Bench, progress: Progress) -> dict[str, Figure]:
         "weight_error_max": figure(
             max(errors),
             "fraction",
-            "largest difference of the candidate's measured share to its weight, 1,000 requests each at 5, 25 and 50 %; "
+            "largest difference of the candidate's measured share to its weight, 1,000 requests at 5, 25, 50 %; "
             "baseline: one standard deviation of a fair draw at 50 %",
             baseline=(0.25 / 1000) ** 0.5,
         ),
         "weight_change_s": figure(
             statistics.median(delays),
             "s",
-            "from the write of a weight (100 after 0, 0 after 100) to the last request that the other version answered, "
-            "200 requests/s; median of ten changes",
+            "from the write of a weight (100 after 0, 0 after 100) to the last request that the other version got; "
+            "200 requests/s, median of ten changes",
         ),
         "weight_change_max_s": figure(max(delays), "s", "the longest of the same changes"),
     }
@@ -257,8 +258,8 @@ def _without_failures(bench: _Bench, progress: Progress) -> dict[str, Figure]:
         "failed_requests": figure(
             len(failed),
             "requests",
-            f"of {len(answers)} at {RATE} requests/s through a rollout (5, 25, 50, 100 %, promotion), a rolling update of "
-            "predictor and transformer, a predictor killed with SIGKILL and a transformer killed, two replicas each",
+            f"of {len(answers)} at {RATE} requests/s through a rollout (5, 25, 50, 100 %, promotion), a rolling update, "
+            "a predictor killed with SIGKILL and a transformer killed; two replicas of each",
         )
     }
 
@@ -277,8 +278,8 @@ def _rollbacks(bench: _Bench, progress: Progress) -> dict[str, Figure]:
         "rollback_s": figure(
             max(statistics.median(runs) for runs in seconds.values()),
             "s",
-            f"from the candidate's first bad answer at 25 % of {RATE} requests/s to its last answer; the slower of 20 % "
-            "errors and five times the latency, median of three rollouts each",
+            f"from the candidate's first bad answer at 25 % of {RATE} requests/s to its last answer; the slower of 20 "
+            "percent errors and five times the latency, median of three rollouts each",
         ),
         **{
             f"rollback_{name}_s": figure(
@@ -391,13 +392,13 @@ def _simulated(progress: Progress) -> dict[str, Figure]:
         "false_rollback_rate": figure(
             same.share(Phase.ROLLED_BACK),
             "fraction",
-            f"{SIMULATED} simulated rollouts of the same model, the laptop's settings; baseline: the level they promise",
+            f"{SIMULATED} simulated rollouts of the same model, the laptop's settings; baseline: what they promise",
             baseline=config.false_rollback,
         ),
         "missed_bad_rate": figure(
             worse.share(Phase.PROMOTED),
             "fraction",
-            f"{SIMULATED} simulated candidates with 5 points of errors more that were promoted; baseline: the promise",
+            f"{SIMULATED} simulated candidates with 5 points of errors more, promoted; baseline: what they promise",
             baseline=config.missed_bad,
         ),
         "rollout_s": figure(

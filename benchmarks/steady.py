@@ -1,8 +1,8 @@
-"""A steady stream of requests, as a process of its own: `python -m benchmarks.steady URL BODY RATE SECONDS FILE`.
+"""A steady stream of requests, as a process of its own: `python -m benchmarks.steady URL BODIES RATE SECONDS FILE`.
 
-Open loop: requests leave at their times whether earlier ones have been answered or not, so a slow server does not slow
-the stream down. Each answer is one line of JSON in FILE: `at` (Unix time of sending), `seconds`, `status` (0 if there
-was no answer) and `version` (of the model that answered).
+BODIES has one request's body a line; they are sent in turn. Open loop: requests leave at their times whether earlier
+ones have been answered or not, so a slow server does not slow the stream down. Each answer is one line of JSON in FILE:
+`at` (Unix time of sending), `seconds`, `status` (0 if there was no answer) and `version` (of the model that answered).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -59,9 +59,9 @@ class Stream:
 
 
 @contextlib.contextmanager
-def stream(url: str, body: Path, *, rate: float, seconds: float, file: Path) -> Iterator[Stream]:
+def stream(url: str, bodies: Path, *, rate: float, seconds: float, file: Path) -> Iterator[Stream]:
     """Sends requests at a rate (requests/s) until the context ends, for `seconds` at the most."""
-    command = [sys.executable, "-m", "benchmarks.steady", url, str(body), str(rate), str(seconds), str(file)]
+    command = [sys.executable, "-m", "benchmarks.steady", url, str(bodies), str(rate), str(seconds), str(file)]
     process = subprocess.Popen(command)
     try:
         yield Stream(file)
@@ -70,7 +70,7 @@ def stream(url: str, body: Path, *, rate: float, seconds: float, file: Path) -> 
         process.wait(timeout=2 * _TIMEOUT_S)
 
 
-async def _drive(url: str, body: bytes, rate: float, seconds: float, out: TextIO) -> None:
+async def _drive(url: str, bodies: Sequence[bytes], rate: float, seconds: float, out: TextIO) -> None:
     import aiohttp
     from yarl import URL
 
@@ -78,7 +78,7 @@ async def _drive(url: str, body: bytes, rate: float, seconds: float, out: TextIO
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
 
-    async def ask(session: aiohttp.ClientSession) -> None:
+    async def ask(session: aiohttp.ClientSession, body: bytes) -> None:
         at, begun, status, version = time.time(), time.perf_counter(), 0, ""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with session.post(there.with_host("127.0.0.1"), data=body) as answer:
@@ -98,7 +98,7 @@ async def _drive(url: str, body: bytes, rate: float, seconds: float, out: TextIO
         begun = time.monotonic()
         sent = 0
         while not stop.is_set() and time.monotonic() - begun < seconds:
-            group.create_task(ask(session))
+            group.create_task(ask(session, bodies[sent % len(bodies)]))
             sent += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), max(0.0, begun + sent / rate - time.monotonic()))
@@ -108,9 +108,10 @@ def main() -> None:
     """Drives the stream."""
     import uvloop
 
-    url, body, rate, seconds, file = sys.argv[1:]
+    url, bodies, rate, seconds, file = sys.argv[1:]
     with Path(file).open("w", buffering=1) as out:
-        uvloop.run(_drive(url, Path(body).read_bytes(), float(rate), float(seconds), out))
+        lines = Path(bodies).read_bytes().splitlines()
+        uvloop.run(_drive(url, lines, float(rate), float(seconds), out))
 
 
 if __name__ == "__main__":
