@@ -76,6 +76,7 @@ class Observed:
         gateways: Gateways by namespace and name.
         failure: Why its objects cannot be made, if so.
         stopped: Whether its author stopped it.
+        gateway_behind: Whether the gateway may not have taken over its newest endpoints yet.
     """
 
     service: Object
@@ -84,6 +85,7 @@ class Observed:
     gateways: Mapping[tuple[str, str], Object] = field(default_factory=dict)
     failure: Failure | None = None
     stopped: bool = False
+    gateway_behind: bool = False
 
 
 def status_of(observed: Observed, now: str) -> Object:
@@ -128,11 +130,10 @@ def conditions_of(observed: Observed) -> list[Condition]:
         failed = []
     parts = [component_condition(part) for part in observed.parts]
     told = {condition.type for condition in failed}
-    conditions = [
-        *failed,
-        *(condition for condition in parts if condition.type not in told),
-        ingress_condition(_routes_to(observed)),
-    ]
+    ingress = ingress_condition(routes := _routes_to(observed))
+    if routes and ingress.status == "True" and observed.gateway_behind:
+        ingress = Condition("IngressReady", "Unknown", "GatewayFollows", "the gateway takes over new endpoints")
+    conditions = [*failed, *(condition for condition in parts if condition.type not in told), ingress]
     worst = min(conditions, key=lambda condition: ("False", "Unknown", "True").index(condition.status))
     why = "" if worst.status == "True" else f"{worst.type}: {worst.message or worst.reason}"
     return [*conditions, Condition("Ready", worst.status, worst.reason if why else "", why)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -23,10 +24,13 @@ from localcluster.controllers.applier import Applier, difference
 from localcluster.controllers.client import Client
 from localcluster.controllers.controller import Cache, Controller, Key, key_of, matches, owner_reference
 from localcluster.inference_service import ROLES, Component, UnfitRuntimeError, components, service_name
-from localcluster.inference_status import Failure, Observed, Part, routed_services, status_of
+from localcluster.inference_status import Failure, Observed, Part, component_condition, status_of
 from localcluster.render import ManifestError, Object, Objects
 
+_SHARED = {SERVING_RUNTIMES, CLUSTER_SERVING_RUNTIMES, HTTP_ROUTES, GRPC_ROUTES, GATEWAYS}
 _STOP = "serving.kserve.io/stop"
+# The gateway gathers changes for 0.1 s, and needs a moment to take them over.
+_GATEWAY_FOLLOWS_S = 0.5
 
 
 class InferenceServiceController(Controller):
@@ -48,21 +52,18 @@ class InferenceServiceController(Controller):
     def __init__(self, client: Client, cache: Cache) -> None:
         super().__init__(client, cache)
         self._applier = Applier(client, cache)
+        # Since when all components are ready.
+        self._complete_since: dict[Key, float] = {}
 
     def keys_for(self, resource: Resource, item: Object) -> Iterable[Key]:
         """See `Controller`."""
         namespace = item["metadata"].get("namespace", "")
         if resource == INFERENCE_SERVICES:
             return [key_of(item)]
-        if resource in {SERVING_RUNTIMES, CLUSTER_SERVING_RUNTIMES}:
-            return [key_of(service) for service in self.cache.all(INFERENCE_SERVICES, namespace)]
-        if resource == GATEWAYS:
-            return [key_of(service) for service in self.cache.all(INFERENCE_SERVICES)]
-        if resource in {HTTP_ROUTES, GRPC_ROUTES}:
-            # By name: the route may come before the Service, or be gone already.
-            suffixes = tuple(f"-{role}" for role in ROLES)
-            named = {name for name in routed_services(item) if name.endswith(suffixes)}
-            return [(namespace, name.rpartition("-")[0]) for name in sorted(named)]
+        if resource in _SHARED:
+            # Whichever they concern now, or did before they changed; a Gateway may serve every namespace.
+            wide = resource in {CLUSTER_SERVING_RUNTIMES, GATEWAYS}
+            return [key_of(service) for service in self.cache.all(INFERENCE_SERVICES, "" if wide else namespace)]
         if (name := (item["metadata"].get("labels") or {}).get(INFERENCE_SERVICE_LABEL)) is not None:
             return [(namespace, name)]
         return ()
@@ -72,6 +73,7 @@ class InferenceServiceController(Controller):
         # The latest, so that no change is told twice.
         item = self._applier.latest(INFERENCE_SERVICES, key)
         if item is None or "deletionTimestamp" in item["metadata"]:
+            self._complete_since.pop(key, None)
             return None
         stopped = (item["metadata"].get("annotations") or {}).get(_STOP) == "true"
         parts: Sequence[Component] = ()
@@ -88,10 +90,10 @@ class InferenceServiceController(Controller):
             except ApiError as error:
                 # Its author must know, and it is tried again: what stands in the way may go.
                 refusal, failure = error, Failure("InvalidPredictorSpec", error.message)
-        await self._tell(item, parts, failure, stopped=stopped)
+        again = await self._tell(item, parts, failure, stopped=stopped)
         if refusal is not None:
             raise refusal
-        return None
+        return again
 
     def _runtimes(self, namespace: str) -> Objects:
         return Objects((*self.cache.all(SERVING_RUNTIMES, namespace), *self.cache.all(CLUSTER_SERVING_RUNTIMES)))
@@ -105,36 +107,51 @@ class InferenceServiceController(Controller):
         for resource in (DEPLOYMENTS, SERVICES):
             await self._applier.prune(resource, item, {part.service for part in parts})
 
-    async def _tell(self, item: Object, parts: Sequence[Component], failure: Failure | None, *, stopped: bool) -> None:
-        namespace, name = key_of(item)
+    async def _tell(
+        self, item: Object, parts: Sequence[Component], failure: Failure | None, *, stopped: bool
+    ) -> float | None:
+        """Writes the status; seconds after which to look again, if that is needed."""
+        namespace, name = key = key_of(item)
         runtimes = {part.role: part.runtime for part in parts}
+        found = [
+            Part(
+                role=role,
+                deployment=self._applier.latest(DEPLOYMENTS, (namespace, service_name(name, role))),
+                service=self._applier.latest(SERVICES, (namespace, service_name(name, role))),
+                pods=self._pods(namespace, service_name(name, role)),
+                runtime=runtimes.get(role),
+            )
+            for role in ROLES
+            if role in item["spec"]
+        ]
+        behind_s = self._gateway_behind(key, complete=all(component_condition(part).status == "True" for part in found))
         observed = Observed(
             service=item,
-            parts=[
-                Part(
-                    role=role,
-                    deployment=self._applier.latest(DEPLOYMENTS, (namespace, service_name(name, role))),
-                    service=self._applier.latest(SERVICES, (namespace, service_name(name, role))),
-                    pods=self._pods(namespace, service_name(name, role)),
-                    runtime=runtimes.get(role),
-                )
-                for role in ROLES
-                if role in item["spec"]
-            ],
+            parts=found,
             routes=[*self.cache.all(HTTP_ROUTES, namespace), *self.cache.all(GRPC_ROUTES, namespace)],
             gateways={key_of(gateway): gateway for gateway in self.cache.all(GATEWAYS)},
             failure=failure,
             stopped=stopped,
+            gateway_behind=behind_s > 0,
         )
         status = status_of(observed, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         before: Object = item.get("status") or {}
         patch = difference(before, status)
         if not patch:
-            return
+            return behind_s or None
         written = await self.client.merge(INFERENCE_SERVICES, name, namespace, {"status": patch}, subresource="status")
         if written is not None:
             self._applier.wrote(INFERENCE_SERVICES, written)
             await self._record(item, before, status)
+        return behind_s or None
+
+    def _gateway_behind(self, key: Key, *, complete: bool) -> float:
+        """Seconds until the gateway has surely seen that a service is complete; 0 if it has, or is not complete."""
+        if not complete:
+            self._complete_since.pop(key, None)
+            return 0
+        now = time.monotonic()
+        return max(0.0, self._complete_since.setdefault(key, now) + _GATEWAY_FOLLOWS_S - now)
 
     def _pods(self, namespace: str, service: str) -> list[Object]:
         wanted = {"app": f"isvc.{service}"}

@@ -148,6 +148,12 @@ def test_routes_of_other_services_do_not_count():
     assert status["observedGeneration"] == 7
 
 
+def test_a_service_behind_a_gateway_is_ready_once_the_gateway_has_followed():
+    told = status_of(observed(routes=[route(**ACCEPTED)], gateway_behind=True), NOW)
+    assert (shown(told)["IngressReady"], shown(told)["Ready"]) == ("Unknown", "Unknown")
+    assert shown(status_of(observed(gateway_behind=True), NOW))["Ready"] == "True"
+
+
 def test_ready_is_the_worst_of_all_and_says_which():
     parts = [Part("predictor", deployed(**UP)), Part("transformer", deployed(Available=("False", "Few")))]
     status = status_of(observed(parts=parts, roles=("predictor", "transformer"), routes=[route()]), NOW)

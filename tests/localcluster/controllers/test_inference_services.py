@@ -271,7 +271,9 @@ def test_a_route_that_comes_later_counts(tmp_path, shop):
         await cluster.client.merge(HTTP_ROUTES, "shop", "shop", patch, subresource="status")
         await becomes(cluster, "True", "IngressReady")
         assert (await status(cluster))["url"] == f"http://shop.localhost:{cluster.port}"
-        await cluster.client.delete(HTTP_ROUTES, "shop", "shop")
+        # It leads elsewhere from now on.
+        route["spec"]["rules"][0]["backendRefs"][0]["name"] = "other"
+        await cluster.apply(route)
 
         async def inside():
             return (await status(cluster))["url"] == "http://shop-transformer.shop.svc.cluster.local"
