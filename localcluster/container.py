@@ -9,18 +9,16 @@ from __future__ import annotations
 import ipaddress
 import re
 import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from localcluster.addresses import listening_port
 from localcluster.images import interpreter
-from localcluster.inference_service import HTTP_PORT, Component
 from localcluster.mounts import localize, mount
 from localcluster.processes.process_spec import Address, Exec, Grpc, HttpGet, Probe, ProcessSpec, TcpSocket
-from localcluster.render import ManifestError, Object, Objects, label
+from localcluster.render import ManifestError, Object, label
 from localcluster.variables import Find, declared_environment, expand
 
 MODEL_FOLDER = "/mnt/models"
@@ -42,8 +40,6 @@ _USED = {
 # A process has no image, and the rights of whoever starts it.
 _IMMATERIAL = {"image", "imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy"}
 _RESOURCES = {"cpu", "memory", "ephemeral-storage"}
-_SCRATCH = {"/tmp", "/dev/shm"}  # noqa: S108  # folders that the machine has as well
-_PORT_FLAGS = ("--http_port", "--grpc_port")
 # A URL of a Service and nothing else, perhaps as the value of a flag.
 _URL = re.compile(r"(?P<flag>--?[\w-]+=)?http://(?P<host>[a-z0-9.-]+)(?::(?P<port>\d+))?(?P<path>/[^\s]*)?")
 _SERVICE_HOST = re.compile(r"(?P<name>[a-z0-9-]+)(?:\.(?P<namespace>[a-z0-9-]+)(?P<svc>\.svc(?:\.cluster\.local)?)?)?")
@@ -151,78 +147,6 @@ def only_container(pod: Object) -> Object:
     return container
 
 
-def process_spec(
-    component: Component,
-    objects: Objects,
-    *,
-    address: Address,
-    storage: Callable[[str], Path],
-    services: Mapping[str, Address],
-    environment: Mapping[str, str],
-    name: str = "",
-    waits_for: Sequence[str] = (),
-) -> ProcessSpec:
-    """Turns a component's container into a process.
-
-    Args:
-        component: The component.
-        objects: Where its ConfigMaps and Secrets are.
-        address: Where the process shall listen.
-        storage: From a storage URI to the folder of its model package; raises ManifestError for an unknown one.
-        services: Name of a Service to the address of the process that stands for it.
-        environment: What every process gets, before what the manifest says.
-        name: Name of the process; the component's Service if empty.
-        waits_for: Names of processes without which it does not count as ready.
-
-    Raises:
-        ManifestError: The container asks for what cannot be run here.
-    """
-    container, where = component.container, f"InferenceService/{component.inference_service}: {component.role}"
-    _refuse_unsupported(container, where)
-    _refuse_volumes(container, component.volumes, where)
-    folder = storage(component.storage_uri) if component.storage_uri else None
-
-    def local(text: str) -> str:
-        return text if folder is None else localize(text, {MODEL_FOLDER: folder})
-
-    declared = declared_environment(container, objects.find, component.namespace, where)
-    words = [expand(word, declared) for word in [*_command(container, where), *(container.get("args") or [])]]
-    words = _with_addresses([local(word) for word in words], address, services, where)
-    # The file system of a process is the machine's, so scratch folders need no counterpart.
-    complete = {**environment, **{key: local(value) for key, value in declared.items()}, "BIND_HOST": address.host}
-    words[0] = _program(words[0], complete, Path(sys.executable), where)
-    container_ports = {
-        entry.get("name", str(entry["containerPort"])): entry["containerPort"] for entry in container.get("ports") or []
-    }
-
-    def probe(field: str) -> Probe | None:
-        spec = container.get(field)
-        return None if spec is None else _probe(spec, address, container_ports, f"{where}: {field}")
-
-    return ProcessSpec(
-        name=name or component.service,
-        command=tuple(words),
-        environment=complete,
-        address=address,
-        ports={key: address.port(port) for key, port in container_ports.items()},
-        startup=probe("startupProbe"),
-        readiness=probe("readinessProbe"),
-        liveness=probe("livenessProbe"),
-        grace_s=component.grace_s,
-        waits_for=tuple(waits_for),
-    )
-
-
-def _refuse_volumes(container: Object, volumes: Sequence[Object], where: str) -> None:
-    scratch = {volume["name"] for volume in volumes if "emptyDir" in volume}
-    for entry in container.get("volumeMounts") or []:
-        if entry["name"] not in scratch or entry["mountPath"] not in _SCRATCH:
-            raise ManifestError(
-                f"{where}: volume {entry['name']} at {entry['mountPath']} has no counterpart on this machine; "
-                f"only an emptyDir at {' or '.join(sorted(_SCRATCH))} has"
-            )
-
-
 def _refuse_unsupported(container: Object, where: str) -> None:
     if unknown := sorted(container.keys() - _USED - _IMMATERIAL):
         raise ManifestError(f"{where}: {unknown[0]} has no counterpart on this machine; remove it from this overlay")
@@ -307,48 +231,13 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _with_addresses(words: list[str], address: Address, services: Mapping[str, Address], where: str) -> list[str]:
-    """Replaces ports and Service names in flags, written `--flag value` or `--flag=value`."""
-    replaced = list(words)
-    for index, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        if flag not in {*_PORT_FLAGS, "--predictor_host"}:
-            continue
-        if not equals:
-            if index + 1 == len(words):
-                raise ManifestError(f"{where}: {flag} has no value")
-            value = words[index + 1]
-        value = _address_of(value, services) if flag == "--predictor_host" else str(address.port(_number(value, where)))
-        if equals:
-            replaced[index] = f"{flag}={value}"
-        else:
-            replaced[index + 1] = value
-    return replaced
-
-
-def _number(text: str, where: str) -> int:
-    if not text.isdecimal():
-        raise ManifestError(f"{where}: {text!r} is no port number")
-    return int(text)
-
-
-def _address_of(host: str, services: Mapping[str, Address]) -> str:
-    """Address of a Service; a host that is none of them stays as it is."""
-    name, _, port = host.partition(":")
-    service = services.get(name.partition(".")[0])
-    if service is None:
-        return host
-    target = int(port) if port.isdecimal() else SERVICE_PORT
-    return f"{service.host}:{service.port(HTTP_PORT if target == SERVICE_PORT else target)}"
-
-
 def _probe(spec: Object, address: Address, ports: Mapping[str, int], where: str) -> Probe:
     def port(value: Any) -> int:
         if isinstance(value, str) and not value.isdecimal():
             if value not in ports:
                 raise ManifestError(f"{where}: no port is named {value!r}")
             value = ports[value]
-        return address.port(int(value))
+        return int(value)
 
     action: HttpGet | TcpSocket | Grpc | Exec
     if get := spec.get("httpGet"):

@@ -11,19 +11,13 @@ RestartPolicy = Literal["Always", "OnFailure", "Never"]
 
 @dataclass(frozen=True)
 class Address:
-    """Where a process listens: a container has its own network, processes share one.
+    """Where a process listens.
 
     Attributes:
         host: A loopback address.
-        ports: Container port to port on this host; a port that is not named here stays as it is.
     """
 
     host: str = "127.0.0.1"
-    ports: Mapping[int, int] = field(default_factory=dict)
-
-    def port(self, container_port: int) -> int:
-        """The port on this host that stands for a container's."""
-        return self.ports.get(container_port, container_port)
 
 
 @dataclass(frozen=True)
@@ -87,7 +81,6 @@ class ProcessSpec:
         readiness: Whether it can answer requests.
         liveness: Whether it must be restarted.
         grace_s: Seconds from SIGTERM to SIGKILL.
-        waits_for: Names of processes without which it does not count as ready.
         restart: When it is started again after it has ended.
     """
 
@@ -100,5 +93,4 @@ class ProcessSpec:
     readiness: Probe | None = None
     liveness: Probe | None = None
     grace_s: float = 30
-    waits_for: tuple[str, ...] = ()
     restart: RestartPolicy = "Always"

@@ -17,8 +17,8 @@ from localcluster.processes.guardian import Guardian
 from localcluster.processes.probes import healthy
 from localcluster.processes.process_spec import Probe, ProcessSpec
 
-State = Literal["waiting", "starting", "ready", "unready", "backing off", "finished", "stopping", "stopped"]
-Happening = Literal["started", "ready", "unready", "unhealthy", "exited", "stopping", "stopped"]
+State = Literal["starting", "ready", "unready", "backing off", "finished", "stopping", "stopped"]
+Happening = Literal["started", "up", "ready", "unready", "unhealthy", "exited", "stopping", "stopped"]
 
 KEPT_LOGS = 5
 # After a start a process is probed this often until it answers, however long its probe's period.
@@ -117,7 +117,7 @@ class Runner:
         log: Path,
         guardian: Guardian,
         backoff: Backoff,
-        on_change: Callable[[Event | None], None],
+        on_change: Callable[[Event], None],
     ) -> None:
         self.spec = spec
         self.answers = False
@@ -129,7 +129,6 @@ class Runner:
         self._backoff = backoff
         self._on_change = on_change
         self._state: State = "starting"
-        self._marked = False
         self._since = time.time()
         self._starts = 0
         self._pid: int | None = None
@@ -156,12 +155,11 @@ class Runner:
             # Shielded: whoever waits may be cancelled, the process is ended all the same.
             await asyncio.shield(self._task)
 
-    def status(self, *, ready: bool) -> ProcessStatus:
-        """The process as it is now; `ready` says whether those that it waits for are ready too."""
-        state: State = "ready" if ready else self._state
+    def status(self) -> ProcessStatus:
+        """The process as it is now."""
         return ProcessStatus(
             name=self.spec.name,
-            state=state,
+            state=self._state,
             pid=self._pid,
             restarts=max(0, self._starts - 1),
             since=self._since,
@@ -172,21 +170,6 @@ class Runner:
             started=self._started,
             ended=self.ended,
         )
-
-    def mark(self, *, ready: bool) -> Event | None:
-        """Notes whether it is ready all in all; the event if that is news."""
-        if ready == self._marked:
-            return None
-        self._marked = ready
-        self._since = time.time()
-        if ready:
-            self.was_ready = True
-            return self._event("ready", "answers")
-        if self._state in {"stopping", "backing off", "finished", "stopped"}:
-            return None  # that event has told it
-        if self.answers:
-            self._state = "waiting"
-        return self._event("unready", "waits for another" if self.answers else "does not answer its readiness probe")
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its log."""
@@ -277,7 +260,7 @@ class Runner:
             return f"did not pass its startup probe within {budget:g} s"
         if startup is not None:
             self._started = True
-            self._on_change(None)
+            self._on_change(self._event("up", "passed its startup probe"))
         if readiness is None:
             self._answer(True)
         following = asyncio.create_task(self._follow_readiness(readiness)) if readiness is not None else None
@@ -321,15 +304,19 @@ class Runner:
         return f"failed its liveness probe {failed} times in a row"
 
     def _answer(self, answers: bool) -> None:
-        if answers != self.answers:
-            self.answers = answers
-            self._state = "waiting" if answers else "unready"
-            self._on_change(None)
+        if answers == self.answers:
+            return
+        self.answers = answers
+        self.was_ready = self.was_ready or answers
+        if answers:
+            self._enter("ready", "ready", "answers")
+        else:
+            self._enter("unready", "unready", "does not answer its readiness probe")
 
     def _enter(self, state: State, happening: Happening, message: str) -> None:
         self._state = state
         self._since = time.time()
-        self.answers = self.answers and state not in {"backing off", "stopping", "stopped"}
+        self.answers = state == "ready"
         self._on_change(self._event(happening, message))
 
     def _event(self, happening: Happening, message: str) -> Event:

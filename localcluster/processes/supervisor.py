@@ -57,10 +57,7 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # Those that wait for others end first, so that their last requests are still answered.
-            while names := set(self._runners):
-                needed = {other for runner in self._runners.values() for other in runner.spec.waits_for}
-                await asyncio.gather(*(self._end(name) for name in (names - needed) or names))
+            await asyncio.gather(*(self._end(name) for name in self._runners))
         finally:
             if self._guardian is not None:
                 await self._guardian.close()
@@ -99,17 +96,17 @@ class Supervisor:
 
     def status(self) -> tuple[ProcessStatus, ...]:
         """All processes as they are now."""
-        return tuple(runner.status(ready=self.is_ready(name)) for name, runner in self._runners.items())
+        return tuple(runner.status() for runner in self._runners.values())
 
     def status_of(self, name: str) -> ProcessStatus | None:
         """A process as it is now, None if there is none of that name."""
         runner = self._runners.get(name)
-        return None if runner is None else runner.status(ready=self.is_ready(name))
+        return None if runner is None else runner.status()
 
     def is_ready(self, name: str) -> bool:
-        """Whether a process, and every one that it waits for, answers its readiness probe."""
+        """Whether a process answers its readiness probe."""
         runner = self._runners.get(name)
-        return runner is not None and runner.answers and all(self.is_ready(other) for other in runner.spec.waits_for)
+        return runner is not None and runner.answers
 
     async def wait_ready(self, names: Collection[str] = (), *, timeout_s: float, attempts: int = 2) -> None:
         """Waits until processes are ready.
@@ -145,11 +142,7 @@ class Supervisor:
         grace_s = self._runners[name].spec.grace_s
         await self.stop(name, grace_s=grace_s if self._grace_s is None else min(grace_s, self._grace_s))
 
-    def _on_change(self, event: Event | None) -> None:
-        if event is not None:
-            self._on_event(event)
-        for runner in self._runners.values():
-            if (changed := runner.mark(ready=self.is_ready(runner.spec.name))) is not None:
-                self._on_event(changed)
+    def _on_change(self, event: Event) -> None:
+        self._on_event(event)
         self._changed.set()
         self._changed = asyncio.Event()

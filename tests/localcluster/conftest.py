@@ -16,7 +16,7 @@ TINY_SERVER = Path(__file__).with_name("tiny_server.py")
 def tiny():
     """Makes the specification of a tiny server that is probed as a manifest would have it."""
 
-    def make(name="tiny", *flags, readiness="/readyz", liveness=None, startup=None, waits_for=(), grace_s=5.0):
+    def make(name="tiny", *flags, readiness="/readyz", liveness=None, startup=None, grace_s=5.0):
         port = free_ports(1)[0]
 
         def probe(path, **settings):
@@ -26,13 +26,12 @@ def tiny():
             name=name,
             command=(sys.executable, str(TINY_SERVER), f"--http_port={port}", *flags),
             environment={"PATH": os.environ["PATH"]},
-            address=Address("127.0.0.1", {8080: port}),
+            address=Address("127.0.0.1"),
             ports={"http": port},
             startup=probe(startup, period_s=1, failure_threshold=2),
             readiness=probe(readiness, period_s=0.1, failure_threshold=2),
             liveness=probe(liveness, period_s=0.1, failure_threshold=2),
             grace_s=grace_s,
-            waits_for=waits_for,
         )
 
     return make

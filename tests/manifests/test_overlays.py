@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.container import process_spec
+from localcluster.component_objects import deployment
+from localcluster.container import Surroundings, pod_process_spec
+from localcluster.controllers.replicas import pod_of
 from localcluster.inference_service import components
-from localcluster.processes.process_spec import Address
 from localcluster.render import render
 from localcluster.schemas.validators import Schemas
 from localcluster.validation import validate
@@ -89,19 +90,26 @@ def test_nobody_writes_an_autoscaler_beside_kserves(overlays):
 
 def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
     objects = overlays["local"]
-    parts = components(objects.get("InferenceService", "credit-risk"), objects)
-    specs = [
-        process_spec(
-            part,
-            objects,
-            address=Address(),
-            storage=lambda _: tmp_path,
-            services={"credit-risk-predictor": Address("127.0.0.2")},
-            environment={"PATH": os.defpath},
-        )
-        for part in parts
+    owner = {
+        "metadata": {"name": "credit-risk", "namespace": "blueprints-local", "uid": ""},
+        "kind": "",
+        "apiVersion": "",
+    }
+    stable = {"spec": {"clusterIP": "127.0.0.2", "ports": [{"port": 80, "targetPort": 8080}]}}
+    around = Surroundings(
+        address="127.0.0.3",
+        folder=tmp_path,
+        find=lambda kind, name, _: stable if (kind, name) == ("Service", "credit-risk-predictor") else None,
+        claim=lambda _: None,
+        model=tmp_path,
+        environment={"PATH": os.defpath},
+    )
+    templates = [
+        deployment(part, owner)["spec"]["template"]
+        for part in components(objects.get("InferenceService", "credit-risk"), objects)
     ]
-    predictor, transformer, explainer = specs
+    pods = [{**pod_of(owner, template), "metadata": {**owner["metadata"]}} for template in templates]
+    predictor, transformer, explainer = specs = [pod_process_spec(pod, around) for pod in pods]
     assert "--model_name=credit-risk" in predictor.command
     assert transformer.command[-2:] == ("--predictor_host", "127.0.0.2:8080")
     assert [set(spec.ports) for spec in specs] == [{"http", "grpc"}, {"http", "grpc"}, {"http"}]

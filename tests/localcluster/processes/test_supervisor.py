@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcluster.processes.runner import Backoff
+from localcluster.processes.runner import Backoff, bound_log
 from localcluster.processes.supervisor import StartError, Supervisor
 
 QUICK = Backoff(first_s=0.05, longest_s=0.2)
@@ -106,7 +106,7 @@ def test_a_process_that_loses_its_readiness_is_unready_but_not_restarted(tiny, t
 
 
 def test_a_process_that_fails_its_liveness_probe_is_restarted(tiny, tmp_path):
-    spec = tiny("one", liveness="/healthz")
+    spec = tiny("one", liveness="/healthz", startup="/healthz")
 
     async def scenario(supervisor):
         supervisor.start(spec)
@@ -134,22 +134,61 @@ def test_liveness_waits_for_the_startup_probe(tiny, tmp_path):
     run(scenario, tmp_path)
 
 
-def test_a_process_is_ready_only_when_those_it_waits_for_are(tiny, tmp_path):
-    slow, quick = tiny("slow", "--delay=0.7"), tiny("quick", waits_for=("slow",))
-
+def test_passing_the_startup_probe_is_told_even_if_it_is_not_ready(tiny, tmp_path):
     async def scenario(supervisor):
-        supervisor.start(quick)
-        supervisor.start(slow)
-        await until(lambda: supervisor.status()[0].state == "waiting")
+        supervisor.start(tiny("one", startup="/healthz", readiness="/readyz"))
         await supervisor.wait_ready(timeout_s=10)
-        await ask(slow, "/fail/readyz")
-        await until(lambda: not supervisor.is_ready("quick"))
 
     events = run(scenario, tmp_path)
-    at = {event.process: event.at for event in events if event.happening == "ready"}
-    assert at["quick"] == pytest.approx(at["slow"], abs=0.1)
-    # It ends first: its last requests may need the other.
-    assert [event.process for event in events if event.happening == "stopped"] == ["quick", "slow"]
+    assert [event.happening for event in events][:3] == ["started", "up", "ready"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "again"), [("Never", 3, False), ("OnFailure", 0, False), ("OnFailure", 3, True)]
+)
+def test_a_process_that_ended_is_started_again_only_if_its_policy_says_so(tiny, tmp_path, policy, code, again):
+    async def scenario(supervisor):
+        supervisor.start(replace(tiny("a/one", f"--exit={code}"), restart=policy))
+        await until(lambda: supervisor.status_of("a/one").ended is not None)
+        if again:
+            await until(lambda: supervisor.status_of("a/one").restarts == 1)
+            return
+        await asyncio.sleep(0.3)
+        status = supervisor.status_of("a/one")
+        assert (status.state, status.pid, status.restarts) == ("finished", None, 0)
+        assert (status.ended.exit_code, status.ended.message) == (code, f"ended with exit code {code}")
+        assert status.ended.started_at <= status.ended.finished_at
+
+    run(scenario, tmp_path)
+    assert (tmp_path / "a" / "one.log").is_file()
+
+
+def test_a_supervisor_that_ends_gives_everybody_the_time_that_it_has(tiny, tmp_path):
+    async def scenario(supervisor):
+        for name in ("one", "two"):
+            supervisor.start(tiny(name, "--ignore_sigterm", grace_s=60))
+        await supervisor.wait_ready(timeout_s=10)
+
+    begun = time.monotonic()
+    run(scenario, tmp_path, grace_s=0.3)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_log_that_is_cut_while_it_is_written_goes_on_at_its_new_end(tiny, tmp_path):
+    code = "import time\nfor n in range(60):\n print(n, 'x' * 100, flush=True); time.sleep(0.01)\ntime.sleep(60)"
+
+    async def scenario(supervisor):
+        supervisor.start(replace(tiny("one", readiness=None), command=(sys.executable, "-c", code)))
+        log = supervisor.log("one")
+        await until(lambda: log.exists() and log.stat().st_size > 2000)
+        bound_log(log, 2000)
+        await until(lambda: "\n59 " in log.read_text())
+
+    run(scenario, tmp_path)
+    whole = (tmp_path / "one.log.1").read_text() + (tmp_path / "one.log").read_text()
+    assert "\0" not in whole
+    # A line that is written between copy and cut is lost, no more.
+    assert len(whole.splitlines()) >= 58
 
 
 def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tiny, tmp_path):
