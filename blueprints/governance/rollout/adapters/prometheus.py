@@ -1,4 +1,4 @@
-"""Metrics from Prometheus, which scrapes the pods (see the PodMonitor in the README of the monitoring manifests)."""
+"""Metrics from a Prometheus that labels the pods' series with `namespace` and `pod`, as a PodMonitor does."""
 
 from __future__ import annotations
 
