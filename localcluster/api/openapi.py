@@ -1,10 +1,11 @@
 """OpenAPI v3 documents, one per group version: what kubectl needs to validate, diff, apply and explain.
 
-Core kinds come with their real schemas, custom kinds with an open one; kubectl leaves validation to the server.
+Every kind comes with its schema, for `kubectl explain`; kubectl leaves validation to the server.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,14 +14,13 @@ from localcluster.api.resources import RESOURCES, Resource
 from localcluster.render import Object
 
 _ROOT = "/openapi/v3"
-_DEFINITIONS = "#/$defs/"
+_LEGACY = "/openapi/v2"
+LEGACY_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+# `swagger: "2.0"`: field 1, two bits for "bytes", the length, the text.
+_EMPTY_LEGACY = b"\x0a\x032.0"
 _SCHEMAS = "#/components/schemas/"
 _PATCHES = ("application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml")
 _STRATEGIC = "application/strategic-merge-patch+json"
-_V2 = "/openapi/v2"
-LEGACY_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-# `swagger: "2.0"`: field 1, two bits for "bytes", the length, the text.
-_EMPTY_V2 = b"\x0a\x032.0"
 _INFO = {"title": "Kubernetes", "version": f"v{KUBERNETES}.0"}
 
 
@@ -42,7 +42,7 @@ def legacy_document(path: str) -> bytes | None:
 
     It is empty. kubectl reads it only before it applies a `kind: List`, and then leaves validation to the server.
     """
-    return _EMPTY_V2 if path.rstrip("/") == _V2 else None
+    return _EMPTY_LEGACY if path.rstrip("/") == _LEGACY else None
 
 
 def _places() -> dict[str, tuple[Resource, ...]]:
@@ -60,10 +60,10 @@ def _group_version(served: tuple[Resource, ...]) -> Object:
     for resource in served:
         name = definition_of(resource.api_version, resource.kind)
         if name:
-            _collect(name, schemas)
+            _collect(name, definitions(), schemas)
         else:
             name = f"{resource.group}.{resource.version}.{resource.kind}"
-            schemas[name] = _open_schema(resource)
+            schemas[name] = _custom_schema(resource, schemas)
         schemas[name] = {**schemas[name], "x-kubernetes-group-version-kind": [_group_version_kind(resource)]}
         collection = resource.path("{namespace}" if resource.namespaced else "")
         paths[collection] = {"get": _operation(resource, "list", name)}
@@ -100,22 +100,25 @@ def _group_version_kind(resource: Resource) -> dict[str, str]:
     return {"group": resource.group, "version": resource.version, "kind": resource.kind}
 
 
-def _open_schema(resource: Resource) -> Object:
-    return {
-        "type": "object",
-        "description": f"{resource.kind}: a custom resource; its fields are checked by the server.",
-        "x-kubernetes-preserve-unknown-fields": True,
-    }
+def _custom_schema(resource: Resource, schemas: dict[str, Object]) -> Object:
+    from localcluster.schemas.kinds import structure
+
+    found = structure(resource.api_version, resource.kind)
+    if found is None:
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    for reference in _references(found.root):
+        _collect(reference, found.definitions, schemas)
+    schema: Object = _openapi(found.root)
+    return schema
 
 
-def _collect(name: str, schemas: dict[str, Object]) -> None:
+def _collect(name: str, known: Mapping[str, Object], schemas: dict[str, Object]) -> None:
     """Adds a definition and all that it refers to."""
     if name in schemas:
         return
-    schemas[name] = {}
-    schemas[name] = _openapi(definitions()[name])
-    for reference in _references(definitions()[name]):
-        _collect(reference, schemas)
+    schemas[name] = _openapi(known[name])
+    for reference in _references(known[name]):
+        _collect(reference, known, schemas)
 
 
 def _references(node: Any) -> set[str]:
@@ -123,7 +126,7 @@ def _references(node: Any) -> set[str]:
         return {name for part in node for name in _references(part)}
     if not isinstance(node, dict):
         return set()
-    own = {node["$ref"].removeprefix(_DEFINITIONS)} if isinstance(node.get("$ref"), str) else set()
+    own = {_name(node["$ref"])} if isinstance(node.get("$ref"), str) else set()
     return own | {name for part in node.values() for name in _references(part)}
 
 
@@ -133,12 +136,17 @@ def _openapi(node: Any) -> Any:
         return [_openapi(part) for part in node]
     if not isinstance(node, dict):
         return node
-    made = {key: _openapi(part) for key, part in node.items()}
+    # The server's own schemas have functions in place of CEL under `rules`; it may also be the name of a field.
+    made = {key: _openapi(part) for key, part in node.items() if key != "rules" or isinstance(part, dict)}
     reference, types = made.get("$ref"), made.get("type")
     if isinstance(reference, str):
         del made["$ref"]
         # A reference has no siblings in OpenAPI 3.0.
-        return {**made, "allOf": [{"$ref": reference.replace(_DEFINITIONS, _SCHEMAS)}]}
+        return {**made, "allOf": [{"$ref": _SCHEMAS + _name(reference)}]}
     if isinstance(types, list):
         made["type"] = next(type_ for type_ in types if type_ != "null")
     return made
+
+
+def _name(reference: str) -> str:
+    return reference.rpartition("/")[2]

@@ -534,11 +534,13 @@ class TestDiscovery:
         assert {"v1", "apps/v1", "gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"} <= set(versions)
         assert "Server Version: v1.37" in cluster.kubectl("version")
 
-    def test_explains_core_kinds(self, cluster):
+    def test_explains_kinds(self, cluster):
         explained = cluster.kubectl("explain", "deploy.spec.strategy.rollingUpdate.maxSurge")
         assert "FIELD: maxSurge <IntOrString>" in explained
         assert "maximum number of pods" in explained
-        assert "KIND:       InferenceService" in cluster.kubectl("explain", "isvc")
+        assert "FIELD: minReplicas <integer>" in cluster.kubectl("explain", "isvc.spec.predictor.minReplicas")
+        assert "FIELD: weight <integer>" in cluster.kubectl("explain", "httproute.spec.rules.backendRefs.weight")
+        assert "does not exist" in cluster.kubectl("explain", "isvc.spec.predictor.minReplicass", fails=True)
 
 
 def test_without_the_token_nothing_is_answered(cluster, tmp_path):
