@@ -58,9 +58,8 @@ def structure(api_version: str, kind: str) -> Structure | None:
     if {"group": group, "version": version, "kind": kind} not in known:
         return None
     # A kind's own file says the same as its definition, but has no defaults.
-    return Structure(
-        _filled(root, DEFAULTS.get(f"io.k8s.api.{group or 'core'}.{version}.{kind}", {})), _with_defaults()
-    )
+    defaults = DEFAULTS.get(f"io.k8s.api.{group or 'core'}.{version}.{kind}", {})
+    return Structure(_filled(root, defaults), _with_defaults(), keyed=False)
 
 
 def _read(name: str, version: str = KUBERNETES) -> Any:

@@ -54,10 +54,12 @@ class Structure:
     Attributes:
         root: Schema of the whole object.
         definitions: What its `$ref`s name, by the last part of their path.
+        keyed: Whether a list with keys holds each key once. It does in a custom kind; a core kind has rules of its own.
     """
 
     root: Schema
     definitions: Mapping[str, Schema]
+    keyed: bool = True
 
     def decode(self, item: Object) -> tuple[Object, list[str]]:
         """A copy without unknown fields and nulls, and the paths of the unknown fields."""
@@ -138,6 +140,8 @@ class Structure:
                     yield from self._errors(inner, part, f"{path}.{name}" if path else str(name))
         elif isinstance(value, list):
             yield from _array_errors(schema, value, path)
+            if self.keyed:
+                yield from _repeated(schema, value, path)
             for index, part in enumerate(value):
                 yield from self._errors(schema.get("items", {}), part, f"{path}[{index}]")
 
@@ -221,6 +225,9 @@ def _array_errors(schema: Schema, value: list[Any], path: str) -> Iterator[Cause
     if "maxItems" in schema and len(value) > schema["maxItems"]:
         message = f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
         yield Cause("FieldValueTooMany", message, path)
+
+
+def _repeated(schema: Schema, value: list[Any], path: str) -> Iterator[Cause]:
     keys = schema.get("x-kubernetes-list-map-keys")
     if keys or schema.get("x-kubernetes-list-type") == "set":
         seen: list[Any] = []
