@@ -14,7 +14,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/.uv/bin:$(PATH)
 
-.PHONY: help install demo test lint format types check components component compile lock lock-upgrade alibi clean distclean
+.PHONY: help install demo test lint format types check components component compile validate lock lock-upgrade alibi clean distclean
 
 help:  ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,10 @@ format: install  ## Format the code
 types: install  ## Check types
 	@$(RUN)mypy
 
-check: lint types components compile  ## Everything that needs no test run
+check: lint types components compile validate  ## Everything that needs no test run
+
+validate: install  ## Check every overlay: schemas, KServe's rules, policies (CRDS=folder with CustomResourceDefinitions)
+	@$(RUN)blueprints validate $(if $(CRDS),--crds $(CRDS))
 
 components: install  ## Check that components are complete and their READMEs true
 	@$(RUN)python -m components.authoring check

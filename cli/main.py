@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cli import bench, cluster, data, demo, deploy, doctor, lineage, rollout, run, status
+from cli import bench, cluster, data, demo, deploy, doctor, lineage, rollout, run, status, validate
 
 app = typer.Typer(
     help="ML deployment blueprints: from raw data to a served, explained, recorded decision.",
@@ -39,6 +39,7 @@ app.command("deploy")(deploy.deploy)
 app.command("status")(status.status)
 app.command("logs")(deploy.logs)
 app.command("delete")(deploy.delete)
+app.command("validate")(validate.validate)
 app.command("lineage")(lineage.lineage)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
