@@ -5,7 +5,6 @@ import pytest
 
 from localcluster.component_objects import deployment
 from localcluster.container import Surroundings, pod_process_spec
-from localcluster.controllers.replicas import pod_of
 from localcluster.inference_service import components
 from localcluster.render import render
 from localcluster.schemas.validators import Schemas
@@ -90,11 +89,7 @@ def test_nobody_writes_an_autoscaler_beside_kserves(overlays):
 
 def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
     objects = overlays["local"]
-    owner = {
-        "metadata": {"name": "credit-risk", "namespace": "blueprints-local", "uid": ""},
-        "kind": "",
-        "apiVersion": "",
-    }
+    metadata = {"name": "credit-risk", "namespace": "blueprints-local"}
     stable = {"spec": {"clusterIP": "127.0.0.2", "ports": [{"port": 80, "targetPort": 8080}]}}
     around = Surroundings(
         address="127.0.0.3",
@@ -104,11 +99,10 @@ def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
         model=tmp_path,
         environment={"PATH": os.defpath},
     )
-    templates = [
-        deployment(part, owner)["spec"]["template"]
+    pods = [
+        {"kind": "Pod", "metadata": metadata, "spec": deployment(part, {})["spec"]["template"]["spec"]}
         for part in components(objects.get("InferenceService", "credit-risk"), objects)
     ]
-    pods = [{**pod_of(owner, template), "metadata": {**owner["metadata"]}} for template in templates]
     predictor, transformer, explainer = specs = [pod_process_spec(pod, around) for pod in pods]
     assert "--model_name=credit-risk" in predictor.command
     assert transformer.command[-2:] == ("--predictor_host", "127.0.0.2:8080")

@@ -72,20 +72,6 @@ async def nothing(cluster):
     return not await cluster.pods() and not await sets(cluster)
 
 
-def test_a_deployment_becomes_a_process_at_once(tmp_path):
-    async def scenario(cluster):
-        begun = time.time()
-        await cluster.apply(deployment(replicas=1))
-
-        async def started():
-            return [p for p in await cluster.pods() if (p.get("status") or {}).get("phase") == "Running"]
-
-        await until(started)
-        assert time.time() - begun < 0.6
-
-    run(scenario, tmp_path)
-
-
 def test_pods_that_never_become_ready_leave_the_old_ones_alone_and_the_deadline_tells(tmp_path):
     bad = {"httpGet": {"path": "/readyz", "port": 9}, "periodSeconds": 1}
 

@@ -82,12 +82,14 @@ def test_a_pod_runs_with_an_address_of_its_own_until_it_is_deleted(tmp_path):
 
 def test_readiness_reaches_the_api_at_once_and_a_killed_process_too(tmp_path):
     async def scenario(cluster):
-        await cluster.apply(pod("one", spec={"terminationGracePeriodSeconds": 1}))
+        slow = {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 3, "failureThreshold": 1}
+        await cluster.apply(pod("one", readinessProbe=slow))
         item = await ready(cluster)
         os.kill(process_of(item), signal.SIGKILL)
         begun = time.monotonic()
         crashed = await until(lambda: lost(cluster))
-        assert time.monotonic() - begun < 0.3
+        # 0.02 s on an idle machine: long before the next probe.
+        assert time.monotonic() - begun < 1.5
         assert crashed["status"]["phase"] == "Running"
         again = await ready(cluster)
         (entry,) = again["status"]["containerStatuses"]
@@ -112,9 +114,13 @@ def test_a_pod_that_crashes_again_and_again_backs_off_and_keeps_its_last_log(tmp
         assert "ended with exit code 4" in message(item)
         await until(lambda: restarted(cluster, 2))
         assert "the model is broken" in await cluster.kubectl("logs", "one", "--previous")
-        assert "BackOff" in {each["reason"] for each in await cluster.events("one")}
+        await until(lambda: told(cluster, "one", "BackOff"))
 
     run(scenario, tmp_path)
+
+
+async def told(cluster, name, reason):
+    return any((each["reason"], each["type"]) == (reason, "Warning") for each in await cluster.events(name))
 
 
 async def restarted(cluster, times, name="one"):
@@ -133,7 +139,8 @@ def test_a_missing_config_map_is_told_and_the_pod_starts_once_it_is_there(tmp_pa
         begun = time.monotonic()
         await cluster.apply(config_map("levels", level="debug"))
         item = await ready(cluster)
-        assert time.monotonic() - begun < 2
+        # At once, not when it is tried again anyway.
+        assert time.monotonic() - begun < 4
         assert (await cluster.ask(item["status"]["podIP"]))["environment"]["LEVEL"] == "debug"
 
     run(scenario, tmp_path)
@@ -224,7 +231,7 @@ def test_what_cannot_be_run_here_is_told_and_not_started(tmp_path):
         await cluster.apply(two)
         item = await waits(cluster, "CreateContainerConfigError", "two")
         assert "exactly one container" in message(item)
-        assert [each["type"] for each in await cluster.events("two") if each["reason"] == "Failed"] == ["Warning"]
+        await until(lambda: told(cluster, "two", "Failed"))
         await cluster.apply(pod("any", image="nginx:1.27", annotations={ANY_IMAGE: "true"}))
         await ready(cluster, "any")
         await cluster.kubectl("delete", "pod", "image", "two")
@@ -368,7 +375,7 @@ def test_a_deployment_becomes_processes_at_once(tmp_path):
         begun = time.monotonic()
         await cluster.apply(deployment("web", replicas=1))
         await until(lambda: started(cluster, "web"))
-        assert time.monotonic() - begun < 0.6  # 0.1 s on an idle machine
+        assert time.monotonic() - begun < 1.5  # 0.1 s on an idle machine
 
     async def started(cluster, app):
         return [
