@@ -39,6 +39,37 @@ _USED = {
 }
 # A process has no image, and the rights of whoever starts it.
 _IMMATERIAL = {"image", "imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy"}
+_POD_USED = {
+    "containers",
+    "nodeName",
+    "restartPolicy",
+    "serviceAccountName",
+    "terminationGracePeriodSeconds",
+    "volumes",
+}
+# They place, name or guard pods; one process on this machine is the same without them.
+_POD_IMMATERIAL = {
+    "affinity",
+    "automountServiceAccountToken",
+    "dnsConfig",
+    "dnsPolicy",
+    "enableServiceLinks",
+    "hostname",
+    "imagePullSecrets",
+    "nodeSelector",
+    "os",
+    "preemptionPolicy",
+    "priority",
+    "priorityClassName",
+    "schedulerName",
+    "securityContext",
+    "serviceAccount",
+    "serviceAccountName",
+    "shareProcessNamespace",
+    "subdomain",
+    "tolerations",
+    "topologySpreadConstraints",
+}
 _RESOURCES = {"cpu", "memory", "ephemeral-storage"}
 # A URL of a Service and nothing else, perhaps as the value of a flag.
 _URL = re.compile(r"(?P<flag>--?[\w-]+=)?http://(?P<host>[a-z0-9.-]+)(?::(?P<port>\d+))?(?P<path>/[^\s]*)?")
@@ -134,15 +165,15 @@ def only_container(pod: Object) -> Object:
     """The one container of a pod.
 
     Raises:
-        ManifestError: It has others beside it.
+        ManifestError: It has others beside it, or asks for what cannot be had here.
     """
     spec, where = pod["spec"], label(pod)
     if spec.get("initContainers"):
         raise ManifestError(f"{where}: init containers cannot be run here; a model comes by storageUri")
     if len(spec["containers"]) != 1:
         raise ManifestError(f"{where}: exactly one container can be run here, not {len(spec['containers'])}")
-    if spec.get("hostNetwork"):
-        raise ManifestError(f"{where}: hostNetwork has no counterpart here; each pod has an address of its own")
+    if unknown := sorted(field for field in spec.keys() - _POD_USED - _POD_IMMATERIAL if spec[field]):
+        raise ManifestError(f"{where}: spec.{unknown[0]} has no counterpart on this machine; remove it")
     container: Object = spec["containers"][0]
     return container
 

@@ -96,6 +96,8 @@ def finished_at(job: Object) -> float:
 
 
 def _failure(spec: Object, status: Object, active: list[Object], now: float) -> tuple[str, str] | None:
+    if spec.get("completionMode") == "Indexed":
+        return "Unsupported", "completionMode Indexed has no counterpart on this machine; use NonIndexed"
     limit = spec.get("backoffLimit", _BACKOFF_LIMIT)
     restarts = sum(
         entry["restartCount"] for pod in active for entry in (pod.get("status") or {}).get("containerStatuses") or []

@@ -19,12 +19,12 @@ from localcluster.controllers.controller import Cache, Controller, Key, key_of
 from localcluster.controllers.pod_status import NODE, Seen, Waiting, has_started, lost_status, pod_status
 from localcluster.controllers.recorder import Recorder
 from localcluster.images import ImageError, interpreter
+from localcluster.inference_service import STORAGE
 from localcluster.processes.runner import Backoff, Event, bound_log
 from localcluster.processes.supervisor import Supervisor
 from localcluster.render import ManifestError, Object
 from localcluster.storage import Storage, StorageError
 
-STORAGE_URI = "internal.serving.kserve.io/storage-initializer-sourceuri"
 STORAGE_RESOLVED = "ml-deployment-blueprints/storage-resolved"
 """Annotation of a pod: the folder that its storage URI stood for when it started."""
 
@@ -170,7 +170,7 @@ class PodController(Controller):
             written=status,
         )
         self._pods[key] = local
-        uri = (pod["metadata"].get("annotations") or {}).get(STORAGE_URI, "")
+        uri = (pod["metadata"].get("annotations") or {}).get(STORAGE, "")
         if uri:
             local.waiting = Waiting("Pulling", f"model from {uri}", initialized=False)
             local.preparing = asyncio.create_task(self._pull(key, local, uri))

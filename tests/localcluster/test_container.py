@@ -241,7 +241,8 @@ def test_every_kind_of_probe_is_read_with_kubernetes_defaults():
         ({"readinessProbe": {"httpGet": {"port": "web"}}}, "no port is named 'web'"),
         ({"readinessProbe": {"periodSeconds": 1}}, "names no httpGet"),
         ({"pod": {"initContainers": [{"name": "i"}]}}, "init containers"),
-        ({"pod": {"hostNetwork": True}}, "hostNetwork"),
+        ({"pod": {"hostNetwork": True, "hostPID": False}}, r"spec\.hostNetwork has no counterpart"),
+        ({"pod": {"readinessGates": [{"conditionType": "x"}]}}, r"spec\.readinessGates"),
         ({"volumeMounts": [{"name": "v", "mountPath": "/data"}]}, "the pod has no such volume"),
     ],
 )

@@ -97,6 +97,11 @@ def test_a_job_that_is_suspended_loses_its_pods_and_its_start():
     assert (step.create, step.status["conditions"]) == (1, [])
 
 
+def test_a_job_that_cannot_be_run_here_fails_with_the_reason():
+    step = plan(job(completionMode="Indexed", completions=2), [], NOW)
+    assert (step.create, step.status["conditions"][0]["reason"]) == (0, "Unsupported")
+
+
 def cron_job(schedule="0 3 * * *", last=None, **spec):
     created = unix_time("2026-03-01T00:00:00Z")
     status = {} if last is None else {"lastScheduleTime": last}
