@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from localcluster.render import Object
 
 LogFile = Callable[[str, str, bool], Path | None]
 """Namespace and name of a pod, and whether its previous run is meant → its log, None if there is none."""
+
+Verb = Callable[[web.Request, Target, Parameters], Awaitable[web.StreamResponse]]
 
 _BODY_S = 20
 _WRITE_S = 20
@@ -74,22 +76,21 @@ class Handlers:
         Raises:
             ApiError: What went wrong.
         """
-        verbs = {
-            "GET": self._get if target.name else self._list,
-            "POST": None if target.name or (target.resource.namespaced and not target.namespace) else self._create,
-            "PUT": self._replace if target.name else None,
-            "PATCH": self._patch if target.name else None,
-            "DELETE": self._delete if target.name else self._delete_collection,
-        }
-        if target.subresource:
-            verbs["DELETE"] = None
-        if target.subresource == "log":
-            verbs = {"GET": self._log}
-        verb = verbs.get(request.method)
-        if verb is None:
+        if (verb := self._verbs(target).get(request.method)) is None:
             message = "the server does not allow this method on the requested resource"
             raise ApiError(405, "MethodNotAllowed", message)
         return await verb(request, target, Parameters(request.query))
+
+    def _verbs(self, target: Target) -> dict[str, Verb]:
+        if target.subresource == "log":
+            return {"GET": self._log}
+        if target.subresource:
+            return {"GET": self._get, "PUT": self._replace, "PATCH": self._patch}
+        if target.name:
+            return {"GET": self._get, "PUT": self._replace, "PATCH": self._patch, "DELETE": self._delete}
+        if target.resource.namespaced and not target.namespace:
+            return {"GET": self._list}
+        return {"GET": self._list, "POST": self._create, "DELETE": self._delete_collection}
 
     async def _get(self, request: web.Request, target: Target, parameters: Parameters) -> web.StreamResponse:
         if parameters.flag("watch"):
@@ -111,7 +112,7 @@ class Handlers:
         if token := parameters.text("continue"):
             page = Page.of(token)
             # Later parts show later states; a watch from the list's version then repeats what led to them.
-            self._store.changes(resource.storage, page.version)
+            self._store.check(page.version)
             metadata["resourceVersion"] = str(page.version)
             found = [item for item in found if _position(item) > page.after]
         limit = parameters.number("limit")
@@ -154,14 +155,14 @@ class Handlers:
                 end.item["metadata"]["annotations"] = {"k8s.io/initial-events-end": "true"}
                 first.append(end)
             self._watches.add(watch)
+            response = web.StreamResponse(headers={"Content-Type": _NDJSON})
             try:
-                response = web.StreamResponse(headers={"Content-Type": _NDJSON})
-                await response.prepare(request)
-                await _send(request, response, b"".join(_line(resource, form, event) for event in first))
-                if self._closed:
-                    return response
-                async for events in watch.batches(timeout_s=timeout, bookmarks=bookmarks):
-                    await _send(request, response, b"".join(_line(resource, form, event) for event in events))
+                # A client that goes away ends its watch.
+                with contextlib.suppress(ConnectionError):
+                    await response.prepare(request)
+                    await _send(request, response, b"".join(_line(resource, form, event) for event in first))
+                    async for events in watch.batches(timeout_s=timeout, bookmarks=bookmarks):
+                        await _send(request, response, b"".join(_line(resource, form, event) for event in events))
             finally:
                 self._watches.discard(watch)
             return response
@@ -224,8 +225,8 @@ class Handlers:
         self, request: web.Request, target: Target, parameters: Parameters
     ) -> web.StreamResponse:
         resource = target.resource
-        if (resource.namespaced and not target.namespace) or resource is NAMESPACES:
-            raise ApiError(405, "MethodNotAllowed", "a collection is deleted within one namespace")
+        if resource is NAMESPACES:
+            raise ApiError(405, "MethodNotAllowed", "namespaces are deleted one by one")
         selection = _selection(target, parameters, parameters.text("fieldSelector"))
         options = DeleteOptions.of(await _body(request, _BODIES), parameters.text, dry_run=parameters.dry_run)
         deleted: list[Object] = []
@@ -263,10 +264,11 @@ class Handlers:
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         if parameters.flag("timestamps"):
             _warn(response, ["lines of a log have no times of their own here; they come without timestamps"])
-        await response.prepare(request)
-        async with contextlib.aclosing(logs.read(path, options, ended)) as pieces:
-            async for piece in pieces:
-                await _send(request, response, piece)
+        with contextlib.suppress(ConnectionError):
+            await response.prepare(request)
+            async with contextlib.aclosing(logs.read(path, options, ended)) as pieces:
+                async for piece in pieces:
+                    await _send(request, response, piece)
         return response
 
     def _written(

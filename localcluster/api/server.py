@@ -18,7 +18,7 @@ from localcluster.api.auth import OPEN_PATHS, Guard
 from localcluster.api.certificate import CERTIFICATE, server_context
 from localcluster.api.collector import GarbageCollector
 from localcluster.api.deletion import PERMANENT_NAMESPACES
-from localcluster.api.errors import ApiError
+from localcluster.api.errors import ApiError, bad_request
 from localcluster.api.handlers import Handlers, LogFile, json_response
 from localcluster.api.persistence import Database
 from localcluster.api.registry import Registry, WriteOptions
@@ -146,9 +146,8 @@ class ApiServer:
             return _failure(ApiError(413, "RequestEntityTooLarge", message))
         except web.HTTPException as error:
             return _failure(ApiError(error.status, "BadRequest", error.reason))
-        except ConnectionError:
-            # Its client went away in the middle of a stream.
-            raise
+        except (ConnectionError, web.RequestPayloadError) as error:
+            return _failure(bad_request(f"the body of the request cannot be read: {' '.join(str(error).split())}"))
         except Exception as error:  # noqa: BLE001  # one request fails, the server goes on
             _LOG.exception("%s %s", request.method, request.path)
             return _failure(ApiError(500, "InternalError", f"Internal error occurred: {type(error).__name__}"))

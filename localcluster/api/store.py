@@ -93,15 +93,23 @@ class Store:
         before = self.get(key)
         return None if before is None else self._write(key.storage, item or before, before, gone=True)
 
-    def changes(self, storage: str, after: int) -> list[Change]:
-        """Changes of a kind after a version, oldest first.
+    def check(self, version: int) -> None:
+        """Makes sure that every change after a version is known.
 
         Raises:
             ApiError: 410 if some of them are not known any more, or that version was never reached (it is of another
                 store, so that what its owner remembers is worth nothing).
         """
-        if after > self.version or after < self._oldest - 1:
-            raise expired(after)
+        if version > self.version or version < self._oldest - 1:
+            raise expired(version)
+
+    def changes(self, storage: str, after: int) -> list[Change]:
+        """Changes of a kind after a version, oldest first.
+
+        Raises:
+            ApiError: 410 if they are not all known.
+        """
+        self.check(after)
         return self._database.changes(storage, after) if after < self.version else []
 
     def listen(self, listener: Listener) -> Callable[[], None]:

@@ -124,7 +124,14 @@ def test_no_request_is_answered_by_an_internal_error(targets, method, path, body
     )
 )
 def test_no_path_is_answered_by_an_internal_error(targets, path):
-    assert targets.http.get("/" + "/".join(path)).status_code < 500
+    lines = [
+        f"GET /{'/'.join(path)} HTTP/1.1",
+        "Host: localhost",
+        "Connection: close",
+        f"Authorization: {token(targets)}",
+    ]
+    answer = raw(targets, "\r\n".join([*lines, "", ""]).encode(), complete=True)
+    assert answer.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4", b"HTTP/1.0 4")), answer
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -135,8 +142,8 @@ def test_no_path_is_answered_by_an_internal_error(targets, path):
     value=st.binary(max_size=20),
 )
 def test_no_header_is_answered_by_an_internal_error(targets, header, value):
-    token = targets.http.headers["Authorization"].encode()
-    lines = [b"PATCH /api/v1/namespaces/default/configmaps/target HTTP/1.1", b"Authorization: " + token]
+    authorized = f"Authorization: {token(targets)}".encode()
+    lines = [b"PATCH /api/v1/namespaces/default/configmaps/target HTTP/1.1", authorized]
     if header != b"Host":
         lines.append(b"Host: localhost")
     answer = raw(targets, b"\r\n".join([*lines, b"Connection: close", header + b": " + value, b"", b"{}"]))
@@ -158,11 +165,35 @@ def test_what_is_no_http_is_no_burden(targets, request_):
     assert targets("GET", "/version").status_code == 200
 
 
-def raw(api, content):
-    """What the server says to bytes."""
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (b"Content-Encoding: gzip\r\nContent-Length: 5", b"hello"),
+        (b"Transfer-Encoding: chunked", b"zz\r\n"),
+        (b"Content-Length: 500", b"{"),
+        (b"Content-Length: -1", b"{}"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_the_clients_mistake(targets, caplog, headers, body):
+    start = (
+        b"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    )
+    authorized = f"Authorization: {token(targets)}".encode()
+    answer = raw(targets, start + authorized + b"\r\n" + headers + b"\r\n\r\n" + body)
+    assert answer == b"" or b" 400 " in answer.split(b"\r\n", maxsplit=1)[0], answer
+    assert not [record for record in caplog.records if record.name == "localcluster"]
+
+
+def token(api):
+    return api.http.headers["Authorization"]
+
+
+def raw(api, content, *, complete=False):
+    """What the server says to bytes; who sends no complete request says that nothing more comes."""
     with socket.create_connection(("127.0.0.1", api.server.port), timeout=3) as connection:
         connection.sendall(content)
-        connection.shutdown(socket.SHUT_WR)
+        if not complete:
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
             while piece := connection.recv(1 << 16):
