@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import Any
 
 from localcluster.api.errors import ApiError, bad_request
@@ -10,6 +11,8 @@ from localcluster.api.merge_schema import MergeSchema, merge_schema
 from localcluster.api.resources import Resource
 from localcluster.render import Object
 
+_MOST_OPERATIONS = 10_000
+_LARGEST_OBJECT = 3 << 20
 _DIRECTIVE = "$patch"
 _RETAIN = "$retainKeys"
 _ORDER = "$setElementOrder/"
@@ -25,20 +28,29 @@ def json_patch(current: Object, operations: list[Any]) -> Object:
     """Applies a JSON patch (RFC 6902).
 
     Raises:
-        ApiError: 400 for what is no JSON patch; 422 if it does not fit the object, as when a `test` fails.
+        ApiError: 400 for what is no JSON patch; 422 if it does not fit the object, as when a `test` fails;
+            413 if it is, or makes the object, too large.
     """
     import jsonpatch
+    import orjson
     from jsonpointer import JsonPointerException
 
-    try:
-        patched = jsonpatch.JsonPatch(operations).apply(current)
-    except (jsonpatch.InvalidJsonPatch, AttributeError, TypeError, KeyError) as error:
-        raise bad_request(f"the JSON patch cannot be read: {error}") from error
-    except jsonpatch.JsonPatchTestFailed as error:
-        tested = ", ".join(str(operation["path"]) for operation in operations if operation["op"] == "test")
-        raise ApiError(422, "Invalid", f"the JSON patch does not apply: testing {tested} failed") from error
-    except (jsonpatch.JsonPatchException, JsonPointerException, ValueError) as error:
-        raise ApiError(422, "Invalid", f"the JSON patch does not apply: {error}") from error
+    if len(operations) > _MOST_OPERATIONS:
+        raise _too_large(f"a JSON patch may have {_MOST_OPERATIONS} operations, not {len(operations)}")
+    patched: Any = copied(current)
+    for operation in operations:
+        try:
+            patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
+        except (jsonpatch.InvalidJsonPatch, AttributeError, TypeError, KeyError) as error:
+            raise bad_request(f"the JSON patch cannot be read: {error}") from error
+        except jsonpatch.JsonPatchTestFailed as error:
+            message = f"the JSON patch does not apply: testing {operation['path']} failed"
+            raise ApiError(422, "Invalid", message) from error
+        except (jsonpatch.JsonPatchException, JsonPointerException, ValueError) as error:
+            raise ApiError(422, "Invalid", f"the JSON patch does not apply: {error}") from error
+        # Copies of copies grow beyond all bounds.
+        if operation["op"] == "copy" and len(orjson.dumps(patched)) > _LARGEST_OBJECT:
+            raise _too_large(f"the JSON patch makes an object of more than {_LARGEST_OBJECT} bytes")
     if not isinstance(patched, dict):
         raise ApiError(422, "Invalid", "the JSON patch leaves no object")
     return patched
@@ -125,27 +137,26 @@ def _strategic_list(current: list[Any], patch: list[Any], schema: MergeSchema) -
         return _ordered([*current, *patch], patch, current, key)
     if {_DIRECTIVE: "replace"} in patch:
         return [item for item in patch if item != {_DIRECTIVE: "replace"}]
-    merged = list(current)
+    merged = {_identity(item, key): item for item in current}
     for item in patch:
         if not isinstance(item, dict):
             raise bad_request(f"items of this list must be maps with the key {key!r}, not {item!r}")
         if key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        places = [index for index, other in enumerate(merged) if other.get(key) == item[key]]
+        name = _identity(item, key)
         if item.get(_DIRECTIVE) == "delete":
-            merged = [other for index, other in enumerate(merged) if index not in places]
-        elif places:
-            merged[places[0]] = _strategic_map(merged[places[0]], item, schema.item())
+            merged.pop(name, None)
         else:
-            merged.append(_strategic_map(None, item, schema.item()))
-    return _ordered(merged, patch, current, key)
+            merged[name] = _strategic_map(merged.get(name), item, schema.item())
+    return _ordered(list(merged.values()), patch, current, key)
 
 
 def _delete_values(merged: Object, name: str, values: Any) -> None:
     if not isinstance(values, list):
         raise bad_request(f"{_DELETE}{name} must be a list")
     if isinstance(merged.get(name), list):
-        merged[name] = [value for value in merged[name] if value not in values]
+        gone = {_identity(value, "") for value in values}
+        merged[name] = [value for value in merged[name] if _identity(value, "") not in gone]
 
 
 def _set_order(merged: Object, name: str, order: Any, schema: MergeSchema, live: list[Any]) -> None:
@@ -157,17 +168,22 @@ def _set_order(merged: Object, name: str, order: Any, schema: MergeSchema, live:
 
 def _ordered(items: list[Any], wanted: list[Any], live: list[Any], key: str) -> list[Any]:
     """Items in the wanted order; what is not in it stands before those that it stood before in the live list."""
-
-    def identity(item: Any) -> str:
-        return json.dumps(item.get(key) if key and isinstance(item, dict) else item, sort_keys=True)
-
-    there = {identity(item): item for item in items}
-    rank = {name: place for place, name in reversed(list(enumerate(map(identity, live))))}
-    first = [name for name in dict.fromkeys(map(identity, wanted)) if name in there]
-    rest = sorted(there.keys() - set(first), key=lambda name: rank.get(name, len(rank)))
+    there = {_identity(item, key): item for item in items}
+    rank = {_identity(item, key): place for place, item in reversed(list(enumerate(live)))}
+    first = [name for name in dict.fromkeys(_identity(item, key) for item in wanted) if name in there]
+    rest = deque(sorted(there.keys() - set(first), key=lambda name: rank.get(name, len(rank))))
     ordered: list[str] = []
     for name in first:
         while rest and rank.get(rest[0], len(rank)) < rank.get(name, 0):
-            ordered.append(rest.pop(0))
+            ordered.append(rest.popleft())
         ordered.append(name)
     return [there[name] for name in [*ordered, *rest]]
+
+
+def _identity(item: Any, key: str) -> str:
+    """What tells an item apart: the value of its key, or itself."""
+    return json.dumps(item.get(key) if key and isinstance(item, dict) else item, sort_keys=True)
+
+
+def _too_large(message: str) -> ApiError:
+    return ApiError(413, "RequestEntityTooLarge", message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -167,24 +168,25 @@ def _merged(live: Any, wanted: Any, schema: MergeSchema) -> Any:
                 raise bad_request(f"items of a list must differ in {', '.join(schema.list_keys) or 'value'}: {wanted}")
             old = dict(zip(before, live, strict=True))
             new = dict(zip(named, wanted, strict=True))
-            return [
-                _merged(old[name], new[name], schema.item()) if name in old and name in new else {**old, **new}[name]
-                for name in interleaved(before, named)
-            ]
+            both = {name: _merged(old[name], new[name], schema.item()) for name in old.keys() & new.keys()}
+            made = {**old, **new, **both}
+            return [made[name] for name in interleaved(before, named)]
     return wanted
 
 
 def interleaved(live: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Merges two orders: that of `wanted` holds, what is only in `live` stays before what it stood before."""
     ordered: list[str] = []
-    rest = list(dict.fromkeys(live))
+    chosen, placed = set(wanted), set[str]()
+    rest = deque(dict.fromkeys(live))
     for name in wanted:
-        while rest and (rest[0] not in wanted or rest[0] in ordered):
-            first = rest.pop(0)
-            if first not in wanted:
+        while rest and (rest[0] not in chosen or rest[0] in placed):
+            first = rest.popleft()
+            if first not in chosen:
                 ordered.append(first)
         ordered.append(name)
-    return ordered + [name for name in rest if name not in wanted]
+        placed.add(name)
+    return ordered + [name for name in rest if name not in chosen]
 
 
 def _in_use(mine: FieldSet, others: Managers) -> FieldSet:

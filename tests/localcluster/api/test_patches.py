@@ -2,6 +2,7 @@ import contextlib
 import copy
 import json
 import subprocess
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from localcluster.api.errors import ApiError
 from localcluster.api.patches import json_patch, merge_patch, strategic_merge_patch
 from localcluster.api.resources import DEPLOYMENTS, HTTP_ROUTES, INFERENCE_SERVICES, PODS, SERVICES
+from localcluster.api.server_side_apply import apply
 from localcluster.render import kubectl
 
 NAMES = st.sampled_from("abc")
@@ -116,6 +118,30 @@ def test_a_json_patch_that_does_not_fit_is_refused(operations, code, said):
     with pytest.raises(ApiError, match=said) as caught:
         json_patch({"a": 1, "list": []}, operations)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "copy", "from": "", "path": f"/copy-{index}"} for index in range(40)],
+        [{"op": "remove", "path": "/a"}] * 10_001,
+    ],
+    ids=["copies of copies", "endless"],
+)
+def test_a_json_patch_has_its_bounds(operations):
+    with pytest.raises(ApiError, match=r"may have|makes an object of more than") as caught:
+        json_patch({"a": "x" * 100_000}, operations)
+    assert caught.value.code == 413
+
+
+def test_a_long_list_is_merged_in_a_moment():
+    many = deployment([{"name": f"web-{index}", "image": "web:1"} for index in range(4_000)])
+    patch = pod_patch(containers=[{"name": f"web-{index}", "image": "web:2"} for index in range(4_000)])
+    began = time.process_time()
+    patched = strategic_merge_patch(many, patch, DEPLOYMENTS)
+    made = apply(patched, many, DEPLOYMENTS, manager="alice", force=True, at="now")
+    assert time.process_time() - began < 10
+    assert {each["image"] for each in made["spec"]["template"]["spec"]["containers"]} == {"web:1"}
 
 
 def deployment(containers=(), volumes=(), **spec):
