@@ -401,17 +401,14 @@ def test_tables_and_metadata_come_on_demand(api):
 def test_reads_and_patches_are_quick(api):
     api.config_map("quick", {"a": "0"})
 
-    def shortest(act):
-        """What it takes when nothing else wants the machine."""
-        times = []
-        for number in range(60):
-            start = time.perf_counter()
+    def work_s(act):
+        """What one takes, client and server together, however busy the machine is with other things."""
+        start = time.process_time()
+        for number in range(100):
             act(number)
-            times.append(time.perf_counter() - start)
-        return min(times)
+        return (time.process_time() - start) / 100
 
-    read = shortest(lambda _: api.ok("GET", f"{MAPS}/quick"))
-    write = shortest(lambda n: api.ok("PATCH", f"{MAPS}/quick", {"data": {"a": f"{n}x"}}, patch="merge-patch+json"))
-    # The client's part included.
-    assert read < 0.005
-    assert write < 0.008
+    read = work_s(lambda _: api.ok("GET", f"{MAPS}/quick"))
+    write = work_s(lambda n: api.ok("PATCH", f"{MAPS}/quick", {"data": {"a": f"{n}x"}}, patch="merge-patch+json"))
+    assert read < 0.004
+    assert write < 0.006
