@@ -57,17 +57,20 @@ def test_a_merge_patch_does_what_rfc_7386_says(current, patch, expected):
     assert merge_patch(current, patch) == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(MAPS, MAPS)
 def test_a_merge_patch_applied_twice_is_applied_once(current, patch):
     once = merge_patch(current, patch)
     assert merge_patch(once, patch) == once
 
 
+@settings(max_examples=50, deadline=None)
 @given(MAPS.map(without_nulls), MAPS.map(without_nulls))
 def test_the_difference_of_two_objects_leads_from_one_to_the_other(before, after):
     assert merge_patch(before, difference(before, after)) == after
 
 
+@settings(max_examples=50, deadline=None)
 @given(MAPS, MAPS)
 def test_no_patch_changes_what_it_is_given_or_shares_it(current, patch):
     given_current, given_patch = copy.deepcopy(current), copy.deepcopy(patch)
@@ -229,7 +232,7 @@ CONTAINERS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(CONTAINERS, CONTAINERS, st.booleans(), st.randoms(use_true_random=False))
 def test_containers_merge_and_are_ordered_as_by_kubectl(tmp_path_factory, before, patched, ordered, random):
     patch = pod_patch(containers=patched)
@@ -253,12 +256,14 @@ def patched_by_kubectl(current, patch, folder):
     return json.loads(done.stdout)
 
 
+@settings(max_examples=50, deadline=None)
 @given(CONTAINERS, CONTAINERS)
 def test_a_strategic_merge_patch_applied_twice_is_applied_once(before, patched):
     once = strategic_merge_patch(deployment(before), pod_patch(containers=patched), DEPLOYMENTS)
     assert strategic_merge_patch(once, pod_patch(containers=patched), DEPLOYMENTS) == once
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(("containers", "$patch", "$setElementOrder/containers", "$retainKeys", "volumes", "x")),

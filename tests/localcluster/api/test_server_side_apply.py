@@ -465,6 +465,7 @@ def test_kubectl_is_told_of_what_others_changed_after_its_client_side_apply():
         applied(live, deployment(replicas=3), "kubectl")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), unique=True), st.lists(st.sampled_from("abcdef"), unique=True))
 def test_two_orders_merge_without_loss_and_the_wanted_one_holds(live, wanted):
     merged = interleaved(live, wanted)

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcluster.api import resources
@@ -268,6 +268,7 @@ def test_ages_are_rounded_as_by_kubernetes(seconds, expected):
     assert age(BORN, until.isoformat()) == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**9))
 def test_an_age_is_never_empty_and_an_unknown_one_says_so(seconds):
     assert age(BORN, (datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat())[-1] in "smhdy"
