@@ -20,7 +20,10 @@ _REFRESH_S = 1.0
 
 @app.command()
 def up(
-    port: Annotated[int, typer.Option(help="Port of the gateway; 0 takes a free one.", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port of the gateway; 0 takes a free one. The last one, at first 8080.", min=0, max=65535),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the cluster in the background; one that is up is left alone."""

@@ -61,6 +61,7 @@ class _Kept(BaseModel):
     token: str
     port: int = 0
     secure_port: int = 0
+    gateway_port: int = DEFAULT_PORT
     octet: int | None = None
 
     @classmethod
@@ -72,12 +73,12 @@ class _Kept(BaseModel):
 
 
 @contextlib.asynccontextmanager
-async def running(workspace: Workspace, *, port: int = DEFAULT_PORT) -> AsyncIterator[ClusterState]:
+async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIterator[ClusterState]:
     """Runs the cluster for as long as the context lasts.
 
     Args:
         workspace: Where it keeps everything.
-        port: Port of the gateway; 0 takes a free one.
+        port: Port of the gateway; 0 takes a free one, None the one of the last time.
 
     Yields:
         Where it is, once it answers. What ends the cluster from inside cancels the context.
@@ -88,7 +89,7 @@ async def running(workspace: Workspace, *, port: int = DEFAULT_PORT) -> AsyncIte
     folder = workspace.cluster
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     kept = _Kept.read(folder / "kept.json")
-    port = port or free_ports(1)[0]
+    port = kept.gateway_port if port is None else port or free_ports(1)[0]
     refuse_taken(port, "the gateway")
     async with contextlib.AsyncExitStack() as stack:
         addresses = stack.enter_context(AddressSpace.claim(kept.octet))
@@ -106,7 +107,13 @@ async def running(workspace: Workspace, *, port: int = DEFAULT_PORT) -> AsyncIte
                 logs=log_file,
             )
         )
-        kept = _Kept(token=kept.token, port=server.port, secure_port=server.secure_port, octet=addresses.octet)
+        kept = _Kept(
+            token=kept.token,
+            port=server.port,
+            secure_port=server.secure_port,
+            gateway_port=port,
+            octet=addresses.octet,
+        )
         write_private(folder / "kept.json", kept.model_dump_json().encode())
         kubeconfig.write(
             folder / KUBECONFIG, server=server.secure_url, token=kept.token, certificate=server.certificate
@@ -185,7 +192,7 @@ def _if_free(port: int) -> int:
     return port
 
 
-async def _main(port: int) -> None:
+async def _main(port: int | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -196,7 +203,7 @@ async def _main(port: int) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        asyncio.run(_main(int(sys.argv[1])))
+        asyncio.run(_main(int(sys.argv[1]) if sys.argv[1:] else None))
     except (AddressError, GatewayError, PersistenceError, PortTakenError, StartError) as error:
         sys.exit(str(error))
     except ExceptionGroup as group:

@@ -66,11 +66,11 @@ class ClusterState(BaseModel):
         return int(self.gateway.rpartition(":")[2])
 
 
-def start(*, port: int = DEFAULT_PORT, workspace: Workspace | None = None, timeout_s: float = 60) -> ClusterState:
+def start(*, port: int | None = None, workspace: Workspace | None = None, timeout_s: float = 60) -> ClusterState:
     """Starts the cluster in the background and waits until it answers.
 
     Args:
-        port: Port of the gateway; 0 takes a free one.
+        port: Port of the gateway; 0 takes a free one, None the one of the last time, at first 8080.
         workspace: Where it keeps everything; the current one by default.
         timeout_s: Seconds that it may take.
 
@@ -88,7 +88,7 @@ def start(*, port: int = DEFAULT_PORT, workspace: Workspace | None = None, timeo
     log = folder / LOG
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "localcluster.cluster", str(port)],
+            [sys.executable, "-m", "localcluster.cluster", *([] if port is None else [str(port)])],
             cwd=_ROOT,
             env=environment(workspace),
             stdin=subprocess.DEVNULL,
