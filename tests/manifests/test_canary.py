@@ -90,3 +90,20 @@ def test_policies_and_budgets_cover_both_versions(with_canary, name):
     for selector in selectors:
         assert selector["matchLabels"]["model"] == "credit-risk"
         assert "serving.kserve.io/inferenceservice" not in selector["matchLabels"]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_engines_identity_has_its_rights_in_the_services_namespace(tmp_path, name):
+    for folder in ("manifests", "kustomize"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    file = tmp_path / "kustomize" / "overlays" / name / "kustomization.yaml"
+    kustomization = yaml.safe_load(file.read_text())
+    kustomization["components"] = [*kustomization.get("components", []), "../../components/rollout-engine"]
+    file.write_text(yaml.safe_dump(kustomization))
+    objects = render(file.parent)
+    binding, role = objects.get("RoleBinding", "rollout-engine"), objects.get("Role", "rollout-engine")
+    namespace = f"blueprints-{name}"
+    assert {item["metadata"]["namespace"] for item in (binding, role)} == {namespace}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "rollout-engine", "namespace": namespace}]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert not any("*" in verbs for rule in role["rules"] for verbs in (rule["verbs"], rule["resources"]))

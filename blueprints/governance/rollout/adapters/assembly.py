@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 
 from blueprints.governance.registry import Registry
 from blueprints.governance.rollout.adapters.cluster import HTTP_ROUTES, INFERENCE_SERVICES, Cluster, ClusterError
@@ -26,6 +27,7 @@ from blueprints.governance.rollout.config import RolloutConfig
 from blueprints.governance.rollout.engine import Engine, RolloutError, start
 from blueprints.governance.rollout.state import Rollout, State
 
+_LEASE_S = 15
 _MODE = "serving.kserve.io/deploymentMode"
 _KNATIVE = frozenset({"Knative", "Serverless"})
 
@@ -138,14 +140,21 @@ class ServiceRollout:
         )
         return start(self.traffic, rollout, config, time.time())
 
-    def work(self, on_change: Callable[[State], None] = lambda _: None, *, lease_s: int = 15) -> State:
+    def work(self, on_change: Callable[[State], None] = lambda _: None, *, lease_s: int | None = None) -> State:
         """Works at the rollout until it is over, or waits while another engine does; returns its last state.
 
         SIGTERM and Ctrl-C end it in between: the lease is given back, and the state stays for the next engine.
 
+        Args:
+            on_change: Told of each state that was written.
+            lease_s: Seconds after which another engine takes over from one that was killed; longer than two looks.
+
         Raises:
             RolloutError: There is no rollout.
         """
+        if lease_s is None:
+            present = self.traffic.read().state
+            lease_s = _LEASE_S if present is None else max(_LEASE_S, ceil(2 * present.config.interval_s))
         metrics = self._metrics()
         lease = KubernetesLease(self.cluster, self.service, lease_s)
         holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
