@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -17,6 +18,7 @@ _CONNECT_S = 1.0
 _ATTEMPTS = 4
 # A side that does not take its bytes keeps the other from sending once so many wait.
 _WAITING_BYTES = 256 * 1024
+_MOST_FILES = 16_384
 
 SocketAddress = tuple[str, int]
 """IPv4 address and port."""
@@ -26,11 +28,12 @@ class ServiceProxy:
     """Listens for Services; call `close` at the end.
 
     Args:
-        max_connections: Client connections at one time, over all listeners; more are reset.
+        max_connections: Client connections at one time, over all listeners; more are reset. By default they take half
+            of the files that this process may open.
     """
 
-    def __init__(self, *, max_connections: int = 1000) -> None:
-        self._max_connections = max_connections
+    def __init__(self, *, max_connections: int | None = None) -> None:
+        self._max_connections = max_connections or _files() // 4
         self._listeners: dict[SocketAddress, _Listener] = {}
         self._clients: set[_Side] = set()
 
@@ -71,6 +74,12 @@ class ServiceProxy:
             self.drop(address)
         for client in list(self._clients):
             client.abort()
+
+
+def _files() -> int:
+    """Files that this process may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_FILES if limit == resource.RLIM_INFINITY else min(limit, _MOST_FILES)
 
 
 class _Listener:

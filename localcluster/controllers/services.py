@@ -104,7 +104,9 @@ class ServiceController(Controller):
 
     async def _listen(self, key: Key, service: Object, address: str, slices: Sequence[Object]) -> float | None:
         wanted: dict[SocketAddress, list[SocketAddress]] = {}
-        for port in service["spec"].get("ports") or [] if address else []:
+        ports = service["spec"].get("ports") or [] if address else []
+        # A port that is listened to under its own number comes before one that stands in for a lower one.
+        for port in sorted(ports, key=lambda port: listening_port(port) != port["port"]):
             if port.get("protocol", "TCP") == "TCP":
                 wanted.setdefault((address, listening_port(port)), endpoints(slices, port.get("name", "")))
         listening = self._listening.setdefault(key, set())
