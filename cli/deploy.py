@@ -182,4 +182,16 @@ def apply(
 
 
 def _refuse_during_rollout(where: Target, objects: list[Object]) -> None:
-    pass
+    """Applying manifests again would put a rollout's weights back."""
+    from blueprints.governance.rollout.adapters.records import stored_state
+
+    routes = [item["metadata"] for item in objects if item["kind"] == "HTTPRoute"]
+    for metadata in routes:
+        with known_errors():
+            found = where.objects("httproutes", metadata["name"], f"--namespace={metadata.get('namespace', 'default')}")
+            state = stored_state(found[0]) if found else None
+        if state is not None and not state.phase.over:
+            raise fail(
+                f"a rollout of {state.rollout.service!r} is under way ({state.phase.replace('_', ' ')}): wait for its "
+                f"end, abort it (blueprints rollout abort {state.rollout.service}), or deploy over it with --force"
+            )

@@ -1,6 +1,6 @@
 """The laptop cluster: API server, controllers, gateway, and every process that they start, as one process.
 
-python -m localcluster.cluster PORT
+python -m localcluster.cluster [PORT]
 """
 
 from __future__ import annotations
