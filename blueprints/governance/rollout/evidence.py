@@ -71,6 +71,10 @@ class Evidence(BaseModel):
             return NOTHING
         return log_sum(parts) - log(max(len(parts), self._bets(test)))
 
+    def at_next_step(self) -> Evidence:
+        """The same without what earlier steps showed in the candidate's favour: each step shows it anew."""
+        return self.model_copy(update={"wealth": {name: one for name, one in self.wealth.items() if name != SAFETY}})
+
     def _bets(self, test: str) -> int:
         if test in (P50, P99):
             return len(self.stable.latency.bounds) * len(_LATENCY_GAPS)

@@ -154,6 +154,7 @@ def _next_step(state: State, now: float, reason: str) -> State:
             "step": following,
             "weight": step.weight,
             "requests_at_entry": state.evidence.candidate.requests,
+            "evidence": state.evidence.at_next_step(),
             "verdict": Verdict.HOLD,
         }
     )

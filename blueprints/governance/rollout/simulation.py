@@ -124,17 +124,16 @@ def plot_operating_characteristics(
         axes.set_ylim(-0.03, 1.03)
         axes.set_ylabel("share of rollouts")
         axes.spines[["top", "right"]].set_visible(False)
-    for limit, name in ((config.error_tolerance, "tolerance"), (config.error_margin, "margin")):
-        errors.axvline(limit * 100, color="#8a94a0", lw=0.8, ls=":")
-        errors.annotate(
-            name, (limit * 100, 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color="#57606a"
-        )
-    latency.axvline(config.p50_ratio, color="#8a94a0", lw=0.8, ls=":")
-    latency.annotate(
-        "p50 limit", (config.p50_ratio, 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color="#57606a"
-    )
+    for axes, limit, name in (
+        (errors, config.error_tolerance * 100, "tolerance"),
+        (errors, config.error_margin * 100, "margin"),
+        (latency, config.p50_ratio, "p50"),
+        (latency, config.p99_ratio, "p99"),
+    ):
+        axes.axvline(limit, color="#8a94a0", lw=0.8, ls=":")
+        axes.annotate(name, (limit, 0.5), xytext=(3, 0), textcoords="offset points", fontsize=8, color="#57606a")
     errors.set_xlabel("candidate's error rate above stable's, points")
-    latency.set_xlabel("candidate's latency over stable's")
+    latency.set_xlabel("candidate's latency over stable's, every request")
     errors.legend(frameon=False, fontsize=9, loc="center right")
     figure.savefig(path, dpi=150)
     return path
@@ -215,7 +214,9 @@ class _World:
         for tally, (count, added, factor, moved) in zip(self._arms, shapes, strict=True):
             if count:
                 latency = _latencies(scenario.median_s * factor * slowdown, scenario.spread)
-                failed = int(self._random.binomial(count, min(1.0, self._error_rate + _SPELL_ERRORS[self._spell] + added)))
+                failed = int(
+                    self._random.binomial(count, min(1.0, self._error_rate + _SPELL_ERRORS[self._spell] + added))
+                )
                 tally.add(count, failed, latency, _predictions(moved), self._random)
         worse = (excess, slower, shift) != (0.0, 1.0, 0.0)
         if worse and to_candidate and self.first_bad is None:
