@@ -66,7 +66,7 @@ class Storage:
         task = self._under_way.get(uri)
         if task is None:
             task = self._under_way[uri] = asyncio.create_task(self._in_a_process(uri, timeout_s))
-            task.add_done_callback(lambda _: self._under_way.pop(uri, None))
+            task.add_done_callback(lambda ended: self._fetched(uri, ended))
         return await asyncio.shield(task)
 
     def resolve(self, uri: str) -> Path:
@@ -116,6 +116,12 @@ class Storage:
                 return None
             case scheme:
                 raise StorageError(f"{uri}: {scheme or 'a URI without a scheme'} is not known here; use {_SCHEMES}")
+
+    def _fetched(self, uri: str, ended: asyncio.Task[Path]) -> None:
+        self._under_way.pop(uri, None)
+        if not ended.cancelled():
+            # Those who asked may be gone by now; then nobody else looks at a failure.
+            ended.exception()
 
     async def _in_a_process(self, uri: str, timeout_s: float) -> Path:
         # MLflow takes seconds to import, in which the cluster would answer nobody; and a process can be ended.
