@@ -26,10 +26,14 @@ _DATA_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _PERCENT = re.compile(r"[0-9]+%")
 _OPERATORS = ("DoesNotExist", "Exists", "In", "NotIn")
 _LONGEST_CRON_JOB = 52
+# Kinds that are nothing without a spec, though their schema does not ask for one.
+_SPECIFIED = {"Pod", "Job", "CronJob", "Service", "HorizontalPodAutoscaler", "ReplicaSet"}
 
 
 def core_causes(item: Object) -> list[Cause]:
     """What is wrong with a well-formed object of a core kind that has its defaults; none for another kind."""
+    if "spec" not in item and item["kind"] in _SPECIFIED:
+        return [missing("spec")]
     found: list[Cause] = []
     if (pod := pod_spec(item)) is not None:
         found += pod_causes(*pod)
@@ -126,7 +130,9 @@ def _is_zero(value: int | str) -> bool:
 
 
 def _job_causes(job: Object, path: str = "spec") -> Iterator[Cause]:
-    spec = job.get("spec", {})
+    if (spec := job.get("spec")) is None:
+        yield missing(path)
+        return
     for field in ("backoffLimit", "completions", "parallelism", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
         yield from not_negative(f"{path}.{field}", spec.get(field))
     yield from one_of(f"{path}.completionMode", spec["completionMode"], ("Indexed", "NonIndexed"))

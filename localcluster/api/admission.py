@@ -75,16 +75,20 @@ def admit(
     if schema is None:
         raise ApiError(500, "InternalError", f"{resource.api_version} {resource.kind} has no schema")
     decoded, warnings = _decoded(resource, schema, item, field_validation)
-    _fill(resource, schema, decoded)
-    causes = schema.errors(decoded)
-    whole = not subresource
-    if whole and not causes and not resource.custom:
-        causes = core_causes(decoded)
-    if whole and not causes and operation == "UPDATE" and old is not None:
-        causes = change_causes(decoded, old)
-    _raise_invalid(resource, decoded, causes)
-    if whole and "deletionTimestamp" not in decoded["metadata"]:
-        warnings += _kserve(resource, decoded, old, siblings)
+    schema.fill(decoded)
+    if resource == INFERENCE_SERVICES:
+        fill_inference_service(decoded)
+        schema.fill(decoded)
+    _raise_invalid(resource, decoded, schema.errors(decoded))
+    if not resource.custom:
+        fill_core(decoded)
+    if not subresource:
+        if not resource.custom:
+            _raise_invalid(resource, decoded, core_causes(decoded))
+        if operation == "UPDATE" and old is not None:
+            _raise_invalid(resource, decoded, change_causes(decoded, old))
+        if "deletionTimestamp" not in decoded["metadata"]:
+            warnings += _kserve(resource, decoded, old, siblings)
     return Admitted(decoded, tuple(warnings))
 
 
@@ -103,15 +107,6 @@ def _decoded(
         raise bad_request(f'{kind} in version "{version}" cannot be handled as a {kind}: {text}')
     _raise_invalid(resource, decoded, wrong)
     return decoded, said if field_validation == "Warn" else []
-
-
-def _fill(resource: Resource, schema: Structure, item: Object) -> None:
-    schema.fill(item)
-    if not resource.custom:
-        fill_core(item)
-    elif resource == INFERENCE_SERVICES:
-        fill_inference_service(item)
-        schema.fill(item)
 
 
 def _raise_invalid(resource: Resource, item: Object, causes: Sequence[Cause]) -> None:

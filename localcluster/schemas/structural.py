@@ -85,6 +85,8 @@ class Structure:
 
     def _decode(self, schema: Schema, value: Any, path: str, unknown: list[str]) -> Any:
         schema = self._resolve(schema)
+        if _wrong_type(schema, value) is not None:
+            return copy.deepcopy(value)
         if isinstance(value, list):
             items = schema.get("items", {})
             return [self._decode(items, part, f"{path}[{index}]", unknown) for index, part in enumerate(value)]

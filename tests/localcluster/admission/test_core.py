@@ -1,9 +1,10 @@
 """Core kinds: an API server's defaults, rules and what stays as it is."""
 
+import contextlib
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcluster.admission.quantity import quantity
@@ -117,7 +118,15 @@ def test_jobs_services_and_others_get_their_defaults():
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
 
 
-EVERYTHING = [pod(), deployment(), job(), cron_job(), service(), item("ConfigMap", data={"a": "b"}), item("Secret")]
+EVERYTHING = [
+    pod(),
+    deployment(),
+    job(),
+    cron_job(),
+    service(),
+    item("ConfigMap", data={"a": "b"}),
+    item("Secret", data={"a": "YQ=="}),
+]
 
 
 @pytest.mark.parametrize("made", EVERYTHING, ids=lambda made: made["kind"])
@@ -331,3 +340,31 @@ def test_a_quantity_is_a_number_or_an_error(text):
         assert quantity(text).is_finite()
     except ValueError as error:
         assert "quantities must match" in str(error)  # noqa: PT017
+
+
+# What the server has set before admission.
+FIXED = [("kind",), ("apiVersion",), ("metadata",), ("metadata", "name"), ("metadata", "namespace")]
+
+
+def places(value, path=()):
+    yield path
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(part, (*path, key))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data(), st.sampled_from([None, {}, [], "", "x", 0, -1, 10**12, 1.5, True, {"a": {}}, [{}], "delete"]))
+def test_whatever_is_sent_is_admitted_or_refused_and_never_falls_over(data, value):
+    made = copy.deepcopy(data.draw(st.sampled_from([*EVERYTHING, *map(admitted, EVERYTHING)])))
+    resource = resource_of(made)
+    stored = admitted(made) if data.draw(st.booleans()) else None
+    *above, last = data.draw(st.sampled_from([path for path in places(made) if path and path not in FIXED]))
+    holder = made
+    for key in above:
+        holder = holder[key]
+    if value == "delete":
+        del holder[last]
+    else:
+        holder[last] = value
+    with contextlib.suppress(ApiError):
+        admit(resource, "UPDATE" if stored else "CREATE", made, stored, field_validation="Warn")
