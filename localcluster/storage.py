@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from blueprints.model_package import CHECKSUMS
 from blueprints.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _TIMEOUT_S = 300
 _LARGEST_BYTES = 20 << 30
 _SCHEMES = "file, pvc, models, mlflow, s3"
 _PROJECT = Path(__file__).resolve().parents[1]
+_PACKAGE_VERSION = re.compile("[0-9a-f]{12}")
 _REGISTERED = re.compile(r"(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))")
 
 
@@ -111,11 +113,26 @@ class Storage:
                 if ".." in inside.parts:
                     raise StorageError(f"{uri}: a path must stay within its volume")
                 folder = root / inside
-                return folder.resolve() if folder.is_dir() else None
-            case "models" | "mlflow" | "s3":
+                if folder.is_dir():
+                    return folder.resolve()
+                return self._fetched_before(inside) if parts.netloc == MODELS_CLAIM else None
+            case "models":
+                return self._fetched_before(PurePosixPath(parts.path.lstrip("/")))
+            case "mlflow" | "s3":
                 return None
             case scheme:
                 raise StorageError(f"{uri}: {scheme or 'a URI without a scheme'} is not known here; use {_SCHEMES}")
+
+    def _fetched_before(self, path: PurePosixPath) -> Path | None:
+        """The package of `<model>/<version>` if the workspace has it: a version is the hash of all that is in it."""
+        if len(path.parts) != 2 or not _PACKAGE_VERSION.fullmatch(path.name):
+            return None
+        folder = self._workspace.models / path
+        try:
+            digest = hashlib.sha256((folder / CHECKSUMS).read_bytes()).hexdigest()
+        except OSError:
+            return None
+        return folder.resolve() if digest.startswith(path.name) else None
 
     def _fetched(self, uri: str, ended: asyncio.Task[Path]) -> None:
         self._under_way.pop(uri, None)

@@ -88,6 +88,17 @@ def test_models_of_the_registry_are_fetched_and_verified(workspace, make_credit_
         storage.resolve("models:/credit-risk@champion")
 
 
+def test_a_version_that_was_fetched_before_needs_no_registry(workspace, credit_package):
+    uri = f"pvc://models/credit-risk/{credit_package.version}"
+    folder = workspace.models / "credit-risk" / credit_package.version
+    shutil.copytree(credit_package.folder, folder)
+    assert Storage(workspace).resolve(uri) == folder
+    with (folder / "SHA256SUMS").open("a") as checksums:
+        checksums.write("0" * 64 + "  more.json\n")
+    with pytest.raises(StorageError, match="registry"):
+        Storage(workspace).resolve(uri)
+
+
 def test_a_download_that_takes_too_long_is_ended(workspace, tmp_path, monkeypatch):
     slow = tmp_path / "slow"
     slow.write_text(f"#!{sys.executable}\nimport time; time.sleep(60)\n")
