@@ -337,13 +337,14 @@ def _kills(bench: _Bench, progress: Progress) -> dict[str, Figure]:
     version = bench.versions[0]
     resume = [sys.executable, "-m", "cli.main", "rollout", "resume", SERVICE, "--json"]
     kills = 0
+    before = _state(bench)
     with bench.requests() as requests:
         engine = _spawn(bench, bench.start_command(version, "25,50,100", 2))
         seen = 0
         deadline = time.monotonic() + _LONGEST_S
         while time.monotonic() < deadline:
             state = _state(bench)
-            if state is not None and state.rollout.candidate_model.endswith(version):
+            if state is not None and (before is None or state.rollout.id != before.rollout.id):
                 if state.phase.over:
                     break
                 if len(state.history) > seen:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -53,6 +54,7 @@ from localcluster.storage import Storage
 _LOG = logging.getLogger("localcluster")
 _GATEWAY_READY_S = 30
 _SYNCED_S = 30
+_FILES = 65_536
 
 
 class _Kept(BaseModel):
@@ -193,6 +195,9 @@ def _if_free(port: int) -> int:
 
 
 async def _main(port: int | None) -> None:
+    # Every connection through a Service is two files.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -16,7 +16,7 @@ from localcluster.render import Object
 Truth = Literal["True", "False", "Unknown"]
 
 # Containers wait for these without anything being wrong.
-_USUAL_WAITS = {"", "ContainerCreating", "PodInitializing"}
+_USUAL_WAITS = {"", "ContainerCreating", "PodInitializing", "Pulling"}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from localcluster.render import Object
 _LOG = logging.getLogger("localcluster")
 _BACKGROUND, _IN_FOREGROUND = DeleteOptions(), DeleteOptions(propagation="Foreground")
 _RETRY_S = 1
+# `kubectl delete -k` deletes a namespace first, and then expects to find what is in it.
+_NAMESPACE_STAYS_S = 2.0
 
 
 class GarbageCollector:
@@ -30,6 +32,7 @@ class GarbageCollector:
         self._by_owner: dict[str, set[Key]] = {}
         self._waiting: dict[Key, None] = {}
         self._timer: asyncio.Handle | None = None
+        self._doomed: dict[str, float] = {}
         self._resources: dict[str, Resource] = {resource.storage: resource for resource in reversed(RESOURCES)}
         self.deleter = Deleter(store, self.dependents)
         self._stop_listening = store.listen(self._changed)
@@ -109,7 +112,12 @@ class GarbageCollector:
         metadata = item["metadata"]
         deleting = "deletionTimestamp" in metadata
         if deleting and key.storage == NAMESPACES.storage:
-            self._empty(key)
+            loop = asyncio.get_running_loop()
+            if metadata["uid"] not in self._doomed:
+                self._doomed[metadata["uid"]] = loop.time() + _NAMESPACE_STAYS_S
+                loop.call_later(_NAMESPACE_STAYS_S, self._look_at, [key])
+            elif loop.time() >= self._doomed[metadata["uid"]]:
+                self._empty(key)
             return
         if deleting and FOREGROUND in (metadata.get("finalizers") or ()):
             self._delete_owned(key, metadata["uid"])

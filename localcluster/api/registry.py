@@ -219,6 +219,7 @@ class Registry:
             live,
             field_validation=options.field_validation,
             subresource="status" if options.subresource == "status" else "",
+            siblings=lambda: self._store.items(resource.storage, item["metadata"].get("namespace", "")),
         )
         return Written(admitted.item, warnings=tuple(admitted.warnings))
 

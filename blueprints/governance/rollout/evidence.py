@@ -72,8 +72,9 @@ class Evidence(BaseModel):
         return log_sum(parts) - log(max(len(parts), self._bets(test)))
 
     def at_next_step(self) -> Evidence:
-        """The same without what earlier steps showed in the candidate's favour: each step shows it anew."""
-        return self.model_copy(update={"wealth": {name: one for name, one in self.wealth.items() if name != SAFETY}})
+        """The same without what earlier steps showed in the candidate's favour, so each shows it anew; debts stay."""
+        owed = {SAFETY: tuple(min(one, 0.0) for one in self.wealth[SAFETY])} if SAFETY in self.wealth else {}
+        return self.model_copy(update={"wealth": {**self.wealth, **owed}})
 
     def _bets(self, test: str) -> int:
         if test in (P50, P99):

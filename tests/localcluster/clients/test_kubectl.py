@@ -129,7 +129,7 @@ class TestApply:
         assert cluster.kubectl("diff", "-k", LOCAL, *options) == ""
         cluster.kubectl("apply", "-k", LOCAL, *options)
         assert versions() == before
-        assert "deleted" in cluster.kubectl("delete", "-k", LOCAL, "--ignore-not-found", "--timeout=20s")
+        assert "deleted" in cluster.kubectl("delete", "-k", LOCAL, "--timeout=20s")
 
 
 class TestServerSideApply:
