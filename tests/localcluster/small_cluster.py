@@ -104,7 +104,8 @@ async def small_cluster(folder, *, gateway=False, pods=False):
         await install_builtin(client, port)
         proxy, recorder = ServiceProxy(), Recorder(client)
         stack.callback(proxy.close)
-        kinds = [InferenceServiceController, ServiceController, *([DeploymentController, PodController] if pods else [])]
+        of_pods = [DeploymentController, PodController] if pods else []
+        kinds = [InferenceServiceController, ServiceController, *of_pods]
         cache = Cache(client, {resource for kind in kinds for resource in kind.watches})
         loops = [cache, InferenceServiceController(client, cache), ServiceController(client, cache, space, proxy)]
         if pods:
@@ -155,6 +156,6 @@ def tiny_server(address, *flags):
 async def until(condition, *, timeout_s=10.0):
     """Waits for an asynchronous condition to hold; returns what it gave."""
     async with asyncio.timeout(timeout_s):
-        while not (found := await condition()):
+        while not (found := await condition()):  # noqa: ASYNC110  # a condition of the API has no event
             await asyncio.sleep(0.02)
         return found

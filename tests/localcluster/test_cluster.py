@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from blueprints.workspace import Workspace
 from localcluster import daemon
@@ -91,6 +94,28 @@ def test_the_overlay_that_ships_decides_and_explains_behind_one_host(service, cr
     assert explained.status_code == 200, explained.text
     assert explained.json()["explanations"][0]["reasons"]
     assert (service.workspace.root / "decisions.db").is_file()
+
+
+def test_grpc_passes_the_gateway_by_the_same_host(service, credit_package):
+    port = daemon.status(workspace=service.workspace).gateway_port
+    options = [("grpc.default_authority", f"credit-risk.localhost:{port}")]
+    request = pb.ModelInferRequest(model_name="credit-risk")
+    for column in credit_package.signature.inputs:
+        value = APPLICATION[column.name]
+        tensor = request.inputs.add(name=column.name, shape=[1])
+        if column.kind == "category":
+            tensor.datatype = "BYTES"
+            tensor.contents.bytes_contents.append(value.encode())
+        elif column.kind == "integer":
+            tensor.datatype = "INT64"
+            tensor.contents.int64_contents.append(value)
+        else:
+            tensor.datatype = "FP64"
+            tensor.contents.fp64_contents.append(value)
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+    assert answer.model_version == credit_package.version
+    assert "probability_of_default" in {output.name for output in answer.outputs}
 
 
 def test_health_and_metrics_are_not_routed(service):
