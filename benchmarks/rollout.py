@@ -261,7 +261,7 @@ def _without_failures(bench: _Bench, progress: Progress) -> dict[str, Figure]:
             sum(failed_in.values()) - failed_in[transformer],
             "requests",
             f"of {sum(requests_in.values()) - requests_in[transformer]} at {RATE} requests/s through a rollout (5, 25, "
-            "50, 100 %, promotion), a rolling update of predictor and transformer, and a predictor killed with SIGKILL; "
+            "50, 100 %, promotion), a rolling update of predictor and transformer, and a killed predictor; "
             "two replicas of each",
         ),
         "failed_requests_killed_transformer": figure(
