@@ -104,14 +104,14 @@ def resume(
     prometheus: Prometheus = "",
     json: Json = False,
 ) -> None:
-    """Go on with a paused rollout, or with one that nobody works at any more."""
+    """Go on with a paused rollout, or with one whose engine is gone: takes over as soon as its lease has expired."""
     with known_errors():
         rollout = _rollout(service, namespace, context, prometheus)
         paused = _state(rollout).phase == "paused"
     if paused:
         _order("resume", service, namespace, context, json, prometheus=prometheus)
     else:
-        _go_on(rollout, json)
+        _work(rollout, json)
 
 
 @app.command()

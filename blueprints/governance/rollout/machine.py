@@ -162,14 +162,19 @@ def _next_step(state: State, now: float, reason: str) -> State:
 
 
 def _promotion(state: State, now: float, reason: str) -> State:
-    return _entered(state.model_copy(update={"stage": Stage.MOVE_MODEL}), Phase.PROMOTING, now, reason)
+    """All traffic goes to the candidate before stable changes.
+
+    While a service of several parts changes its model, its transformer may meet a predictor of the other version.
+    """
+    stage = Stage.MOVE_MODEL if state.weight == 100 else Stage.SHIFT_TRAFFIC
+    return _entered(state.model_copy(update={"stage": stage, "weight": 100}), Phase.PROMOTING, now, reason)
 
 
 def _promoting(state: State, done: bool, now: float) -> State:
     if state.stage is None:
         return _entered(state, Phase.FAILED, now, "the stored promotion has no stage")
     spent = now - state.entered_at
-    if state.stage is Stage.DRAIN:
+    if state.stage in {Stage.SHIFT_TRAFFIC, Stage.DRAIN}:
         done = spent >= state.config.settle_s
     if not done:
         if spent <= state.config.ready_limit_s:

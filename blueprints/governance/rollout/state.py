@@ -38,6 +38,7 @@ class Phase(StrEnum):
 class Stage(StrEnum):
     """Where a promotion is; each stage can be repeated. The candidate loses its traffic when it enters `DRAIN`."""
 
+    SHIFT_TRAFFIC = "shift_traffic"
     MOVE_MODEL = "move_model"
     AWAIT_STABLE = "await_stable"
     DRAIN = "drain"

@@ -243,7 +243,8 @@ def test_a_paused_rollout_stays_where_it_is_but_not_with_a_bad_candidate():
 def test_a_person_may_promote_at_once_and_abort_at_once():
     service = at_weight(25)
     service.state = promote(service.state, service.now, "anna")
-    assert (service.state.phase, service.state.stage, service.state.weight) == (Phase.PROMOTING, Stage.MOVE_MODEL, 25)
+    promoting = service.state
+    assert (promoting.phase, promoting.stage, promoting.weight) == (Phase.PROMOTING, Stage.SHIFT_TRAFFIC, 100)
     with pytest.raises(CommandError, match="let the promotion finish"):
         abort(service.state, service.now)
     service.until(lambda state: state.phase is Phase.PROMOTED)

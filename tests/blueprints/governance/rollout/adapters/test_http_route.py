@@ -31,6 +31,7 @@ def test_one_write_changes_every_rule_and_the_state(cluster):
     assert backends(cluster) == [
         {"credit-risk-explainer": 75, "credit-risk-candidate-explainer": 25},
         {"credit-risk-transformer": 75, "credit-risk-candidate-transformer": 25},
+        {"credit-risk-transformer": 75, "credit-risk-candidate-transformer": 25},
     ]
     assert traffic.read() == (state(25), 25, version)
     (event,) = cluster.list(EVENTS, {})
@@ -70,10 +71,11 @@ def test_the_candidates_backends_go_before_the_candidate_does(cluster):
     traffic = HttpRouteTraffic(cluster, "credit-risk")
     promoting = {"phase": Phase.PROMOTING}
     traffic.write(state(0, stage=Stage.DRAIN, **promoting), traffic.read().version)
-    assert [list(rule.values()) for rule in backends(cluster)] == [[100, 0], [100, 0]]
+    assert [list(rule.values()) for rule in backends(cluster)] == [[100, 0], [100, 0], [100, 0]]
     for later in (state(0, stage=Stage.REMOVE_CANDIDATE, **promoting), state(0, Phase.PROMOTED)):
         traffic.write(later, traffic.read().version)
-        assert backends(cluster) == [{"credit-risk-explainer": 100}, {"credit-risk-transformer": 100}]
+        transformer = {"credit-risk-transformer": 100}
+        assert backends(cluster) == [{"credit-risk-explainer": 100}, transformer, transformer]
 
 
 def test_a_rolled_back_candidate_keeps_its_backends_without_traffic(cluster):
