@@ -11,6 +11,7 @@ from blueprints.governance.rollout.evidence import (
     P50,
     P99,
     PREDICTIONS,
+    REFUSALS,
     SAFETY,
     Evidence,
     rollback_threshold,
@@ -52,6 +53,12 @@ def objection(evidence: Evidence, config: RolloutConfig) -> str | None:
             f"{_percent(stable.errors, stable.requests)} of stable: shown to be more than "
             f"{config.error_tolerance * 100:g} points higher"
         )
+    if evidence.strength(REFUSALS) >= threshold:
+        return (
+            f"{_percent(candidate.refusals, candidate.requests)} of requests refused (4xx) against "
+            f"{_percent(stable.refusals, stable.requests)} by stable: shown to be more than "
+            f"{config.error_tolerance * 100:g} points more"
+        )
     for test, share, limit in ((P50, 0.5, config.p50_ratio), (P99, 0.99, config.p99_ratio)):
         if evidence.strength(test) >= threshold:
             slow, usual = candidate.latency.quantile(share), stable.latency.quantile(share)
@@ -77,7 +84,7 @@ def _missing(state: State, observation: Observation | None, now: float) -> Itera
         yield "the services' metrics cannot be read"
     elif not (observation.stable.ready and observation.candidate.ready):
         yield "the candidate is not ready" if observation.stable.ready else "stable is not ready"
-    for test in (ERRORS, P50, P99):
+    for test in (ERRORS, REFUSALS, P50, P99):
         if evidence.strength(test) >= _SUSPICION:
             yield f"the candidate's {test} look worse than stable's, which is not shown yet"
     answered = evidence.candidate.requests - state.requests_at_entry

@@ -1,6 +1,6 @@
 """What the statistics of a rollout know, in a form that is stored between two looks, and how it grows at each look.
 
-Errors, slow requests and predictions are all judged by the one test of `sequential`: a request fails, or it is slower
+Errors, refusals, slow requests and predictions are all judged by the one test of `sequential`: a request fails or is refused, or it is slower
 than a bound, or its prediction is above a bound. Latency is compared bucket by bucket: if the candidate's latency is at
 most `ratio` times stable's, then no more of its requests are above `ratio * bound` than of stable's above `bound`.
 """
@@ -28,10 +28,10 @@ from blueprints.governance.rollout.sequential import (
     upper_bound,
 )
 
-ERRORS, P50, P99, PREDICTIONS = "errors", "p50", "p99", "predictions"
+ERRORS, REFUSALS, P50, P99, PREDICTIONS = "errors", "refusals", "p50", "p99", "predictions"
 SAFETY = "safety"
-# The level of a false rollback is shared by the first four and by the bound on stable's error rate at weight 100.
-_LEVELS = 5
+# The level of a false rollback is shared by the first five and by the bound on stable's error rate at weight 100.
+_LEVELS = 6
 # No bet before stable has answered so much.
 _FEW = 20
 # What was shown long ago must not outweigh what happens now: credit beyond the threshold is capped.
@@ -154,6 +154,9 @@ def _comparisons(past: Counters, stable: Counters, candidate: Counters, config: 
     if past.requests >= _FEW:
         usual = estimate(past.errors, past.requests)
         yield _Comparison(ERRORS, _errors(stable, candidate), usual, config.error_tolerance, GAPS)
+        usual = estimate(past.refusals, past.requests)
+        block = Block(stable.refusals, stable.requests, candidate.refusals, candidate.requests)
+        yield _Comparison(REFUSALS, block, usual, config.error_tolerance, GAPS)
     if past.latency.total >= _FEW:
         for test, bound, slow in _slower(past.latency, config):
             usual = estimate(past.latency.above(bound), past.latency.total)

@@ -98,6 +98,7 @@ class Counters(BaseModel):
     Attributes:
         requests: Answered requests, errors included.
         errors: Answers that were the service's fault (5xx, gRPC equivalents, no answer); a refused bad input is none.
+        refusals: Answers that it was the caller's fault (4xx, gRPC equivalents): both arms get the same callers.
         latency: Seconds to answer.
         predictions: The model's output (a probability, a score); no bounds if the service does not publish it.
     """
@@ -106,6 +107,7 @@ class Counters(BaseModel):
 
     requests: int = 0
     errors: int = 0
+    refusals: int = 0
     latency: Histogram = Histogram()
     predictions: Histogram = Histogram()
 
@@ -114,6 +116,7 @@ class Counters(BaseModel):
         return (
             self.requests >= earlier.requests
             and self.errors >= earlier.errors
+            and self.refusals >= earlier.refusals
             and all(
                 new.bounds == old.bounds and all(a >= b for a, b in zip(new.counts, old.counts, strict=True))
                 for new, old in ((self.latency, earlier.latency), (self.predictions, earlier.predictions))
@@ -124,6 +127,7 @@ class Counters(BaseModel):
         return Counters(
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
+            refusals=self.refusals + other.refusals,
             latency=self.latency + other.latency,
             predictions=self.predictions + other.predictions,
         )
@@ -132,6 +136,7 @@ class Counters(BaseModel):
         return Counters(
             requests=self.requests - other.requests,
             errors=self.errors - other.errors,
+            refusals=self.refusals - other.refusals,
             latency=self.latency - other.latency,
             predictions=self.predictions - other.predictions,
         )

@@ -23,6 +23,7 @@ _LINE = re.compile(rf"({'|'.join(METRICS)})(?:\{{(.*)\}})? ([^ ]+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 # The server's own fault; what a caller did wrong is none.
 _GRPC_ERRORS = frozenset({"UNKNOWN", "INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "DATA_LOSS"})
+_NEITHER = frozenset({"OK", "CANCELLED"})
 
 
 class Sample(NamedTuple):
@@ -59,17 +60,22 @@ def reading(samples: Iterable[Sample]) -> Reading:
     Requests are the POSTs to known routes and the `ModelInfer` calls: only these are work; probes and scrapes are not.
     Of several outputs the first one published is taken.
     """
-    requests = errors = 0
+    requests = errors = refusals = 0
     started = 0.0
     latency: defaultdict[float, float] = defaultdict(float)
     predictions: dict[str, dict[float, float]] = {}
     for name, labels, value in samples:
         if name == "http_requests_total" and labels.get("method") == "POST":
             requests += round(value)
-            errors += round(value) if labels.get("status", "").startswith("5") else 0
+            status = labels.get("status", "")
+            errors += round(value) if status.startswith("5") else 0
+            # 499 is the caller's own hanging up.
+            refusals += round(value) if status.startswith("4") and status != "499" else 0
         elif name == "grpc_server_handled_total" and labels.get("method") == "ModelInfer":
             requests += round(value)
-            errors += round(value) if labels.get("code") in _GRPC_ERRORS else 0
+            code = labels.get("code")
+            errors += round(value) if code in _GRPC_ERRORS else 0
+            refusals += round(value) if code not in _GRPC_ERRORS | _NEITHER else 0
         elif name.endswith("_seconds_bucket") and labels.get("method") in {"POST", "ModelInfer"}:
             latency[float(labels["le"])] += value
         elif name == "model_predictions_bucket":
@@ -81,6 +87,7 @@ def reading(samples: Iterable[Sample]) -> Reading:
         Counters(
             requests=requests,
             errors=errors,
+            refusals=refusals,
             latency=Histogram.from_cumulative(latency.items()),
             predictions=Histogram.from_cumulative(next(iter(predictions.values()), {}).items()),
         ),

@@ -18,11 +18,12 @@ ROLLOUT = Rollout(id="r1", service="credit-risk", stable_model="s3://old", candi
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25)
 
 
-def counters(requests, errors=0, slow=0, high=0):
+def counters(requests, errors=0, slow=0, high=0, refusals=0):
     """Requests of which some fail, some take 0.1 to 0.25 s instead of 10 to 25 ms, some score above 0.5."""
     return Counters(
         requests=requests,
         errors=errors,
+        refusals=refusals,
         latency=Histogram(bounds=BOUNDS, counts=(0, requests - slow, 0, 0, slow, 0)),
         predictions=Histogram(bounds=(0.5,), counts=(requests - high, high)),
     )
@@ -133,6 +134,16 @@ def test_a_slow_tail_is_found_where_the_median_is_the_same():
         ),
     )
     assert "p99 latency" in service.state.reason
+
+
+def test_a_candidate_that_refuses_what_stable_answers_goes_back():
+    service = at_weight(25)
+    service.until(lambda state: state.phase is Phase.ROLLED_BACK, candidate=counters(50, refusals=50))
+    assert "100.0 % of requests refused (4xx) against 0.0 % by stable" in service.state.reason
+    service = at_weight(25)
+    for _ in range(10):
+        service.tick(stable=counters(150, refusals=75), candidate=counters(50, refusals=25))
+    assert service.state.phase is Phase.ANALYSING
 
 
 def test_errors_of_both_arms_are_no_reason_against_the_candidate():

@@ -23,7 +23,7 @@ def test_what_our_own_server_publishes_is_understood():
     metrics.observe_grpc("ServerLive", "OK", 0.002)
     predictions.observe("p", np.array([0.01, 0.99, 0.98]))
     counters = reading(parse(generate_latest(registry).decode())).counters
-    assert (counters.requests, counters.errors) == (7, 2)
+    assert (counters.requests, counters.errors, counters.refusals) == (7, 2, 2)
     assert counters.latency.total == 7
     assert counters.latency.above(0.01) == 2
     assert counters.predictions.total == 3
