@@ -51,7 +51,7 @@ class RolloutConfig(BaseModel):
         ready_limit_s: Time for the candidate to become ready before its first request, and for stable in a promotion.
         unready_grace_s: Time that the candidate may be unready with traffic on it.
         settle_s: Time in which the gateway surely follows a change of weights and answers what it had begun.
-        error_tolerance: Excess of the candidate's error rate over stable's, and of its share of refused requests, that is
+        error_tolerance: Excess of the candidate's error rate, or of its share of refused requests, over stable's that is
             never a reason to roll back.
         error_margin: Excess that no promoted candidate may have.
         false_rollback: Probability, over the whole rollout, that a candidate within all tolerances is rolled back.

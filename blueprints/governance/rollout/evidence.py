@@ -1,8 +1,9 @@
 """What the statistics of a rollout know, in a form that is stored between two looks, and how it grows at each look.
 
-Errors, refusals, slow requests and predictions are all judged by the one test of `sequential`: a request fails or is refused, or it is slower
-than a bound, or its prediction is above a bound. Latency is compared bucket by bucket: if the candidate's latency is at
-most `ratio` times stable's, then no more of its requests are above `ratio * bound` than of stable's above `bound`.
+Errors, refusals, slow requests and predictions are all judged by the one test of `sequential`: a request fails or is
+refused, or it is slower than a bound, or its prediction is above a bound. Latency is compared bucket by bucket: if the
+candidate's latency is at most `ratio` times stable's, then no more of its requests are above `ratio * bound` than of
+stable's above `bound`.
 """
 
 from __future__ import annotations
