@@ -13,7 +13,7 @@ import resource
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -39,15 +39,18 @@ from localcluster.controllers.services import ServiceController
 from localcluster.daemon import (
     DEFAULT_PORT,
     KUBECONFIG,
+    LARGEST_LOG_BYTES,
+    LOG,
     ClusterState,
-    environment,
+    identity,
     remove_state,
-    started_at,
     write_state,
 )
 from localcluster.gateway import NAME as GATEWAY
 from localcluster.gateway import GatewayError, gateway_process
 from localcluster.ports import LOOPBACK, PortTakenError, free_ports, refuse_taken
+from localcluster.processes.environment import base_environment
+from localcluster.processes.runner import bound_log
 from localcluster.processes.supervisor import StartError, Supervisor
 from localcluster.storage import Storage
 
@@ -55,6 +58,7 @@ _LOG = logging.getLogger("localcluster")
 _GATEWAY_READY_S = 30
 _SYNCED_S = 30
 _FILES = 65_536
+_LOGS_S = 30
 
 
 class _Kept(BaseModel):
@@ -133,7 +137,7 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
             folder=folder,
             addresses=addresses,
             storage=Storage(workspace),
-            environment=environment(workspace),
+            environment=base_environment(workspace),
         )
         controllers: list[Controller] = [
             pods,
@@ -144,7 +148,8 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
             InferenceServiceController(client, cache),
         ]
         async with asyncio.TaskGroup() as group:
-            runs = [cache.run(), recorder.run(), *(controller.run() for controller in controllers)]
+            logs = (folder / LOG, folder / "logs" / f"{GATEWAY}.log")
+            runs = [cache.run(), recorder.run(), _bound(logs), *(controller.run() for controller in controllers)]
             tasks = [group.create_task(run) for run in runs]
             gateway = Supervisor(folder / "logs")
             try:
@@ -155,7 +160,7 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
                     await gateway.wait_ready(timeout_s=_GATEWAY_READY_S)
                     state = ClusterState(
                         pid=os.getpid(),
-                        started=started_at(os.getpid()),
+                        started=identity(os.getpid()),
                         server=server.secure_url,
                         gateway=f"http://{LOOPBACK}:{port}",
                         kubeconfig=folder / KUBECONFIG,
@@ -170,6 +175,15 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
             finally:
                 # The gateway has answered its last request; now the pods may end.
                 await asyncio.gather(*map(cancelled, tasks))
+
+
+async def _bound(logs: Sequence[Path]) -> None:
+    """Keeps logs from growing without end."""
+    while True:
+        await asyncio.sleep(_LOGS_S)
+        for log in logs:
+            if log.exists():
+                bound_log(log, LARGEST_LOG_BYTES)
 
 
 def _watched() -> Iterable[Resource]:
@@ -198,17 +212,28 @@ async def _main(port: int | None) -> None:
     # Every connection through a Service is two files.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _FILES)), hard))
-    stop = asyncio.Event()
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        # Once: what is ended in good order must not be cancelled in its turn.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     async with running(Workspace.current(), port=port):
-        await stop.wait()
+        await loop.create_future()
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         asyncio.run(_main(int(sys.argv[1]) if sys.argv[1:] else None))
+    except asyncio.CancelledError:
+        sys.exit(0)
     except (AddressError, GatewayError, PersistenceError, PortTakenError, StartError) as error:
         sys.exit(str(error))
     except ExceptionGroup as group:

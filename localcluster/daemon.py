@@ -7,30 +7,30 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from blueprints.workspace import Workspace
+from localcluster.api.private_file import write_private
 from localcluster.ports import refuse_taken
 from localcluster.processes.environment import base_environment
+from localcluster.processes.runner import bound_log
 
 DEFAULT_PORT = 8080
 KUBECONFIG = "kubeconfig"
 STATE = "cluster.json"
 LOG = "cluster.log"
+LARGEST_LOG_BYTES = 10_000_000
 
 _POLL_S = 0.05
 # The longest grace period that the manifests give a pod, and a little more.
 _END_S = 45
-# A start time is read back with this precision; a process id is not used again so soon.
-_TOLERANCE_S = 2.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _ROOT = Path(__file__).resolve().parents[1]
-# Storage credentials that a model package may be fetched with; everything else of the caller's environment stays out.
-_PASSED_ON = ("AWS_", "MLFLOW_TRACKING_URI", "DECISIONS_URL", "SSL_CERT_FILE")
+# With these a model package may be fetched; pods do not get them. Nothing else of the caller's environment comes in.
+_PASSED_ON = ("AWS_", "MLFLOW_TRACKING_URI", "SSL_CERT_FILE")
 
 
 class ClusterError(Exception):
@@ -42,8 +42,8 @@ class ClusterState(BaseModel):
 
     Attributes:
         pid: Process id of the cluster.
-        started: Unix time at which that process started; together with `pid` it names one process for good.
-        server: URL of the API server.
+        started: `identity` of that process.
+        server: URL of the API server; this and the rest are known once it is ready.
         gateway: URL of the gateway.
         kubeconfig: File with which clients reach it.
         octet: Its loopback addresses are 127.<octet>.0.0/16.
@@ -53,12 +53,12 @@ class ClusterState(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int = Field(gt=0)
-    started: float
-    server: str
-    gateway: str
-    kubeconfig: Path
-    octet: int
-    ready: bool
+    started: str
+    server: str = ""
+    gateway: str = ""
+    kubeconfig: Path = Path()
+    octet: int = 0
+    ready: bool = False
 
     @property
     def gateway_port(self) -> int:
@@ -79,14 +79,18 @@ def start(*, port: int | None = None, workspace: Workspace | None = None, timeou
         PortTakenError: The port is taken.
     """
     workspace = workspace or Workspace.current()
-    if (running := status(workspace=workspace)) is not None:
-        raise ClusterError(f"the cluster is up already (process {running.pid}), its gateway at {running.gateway}")
+    earlier = read_state(workspace)
+    if earlier is not None and alive(earlier.pid, earlier.started):
+        where = f", its gateway at {earlier.gateway}" if earlier.ready else " or starts just now"
+        raise ClusterError(f"the cluster is up already (process {earlier.pid}){where}")
     if port:
         refuse_taken(port, "the gateway")
     folder = workspace.cluster
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = folder / LOG
-    with log.open("wb") as output:
+    if log.exists():
+        bound_log(log, LARGEST_LOG_BYTES)
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "localcluster.cluster", *([] if port is None else [str(port)])],
             cwd=_ROOT,
@@ -96,6 +100,8 @@ def start(*, port: int | None = None, workspace: Workspace | None = None, timeou
             stderr=output,
             start_new_session=True,
         )
+    # So that `stop` finds it before it is ready.
+    write_state(workspace, ClusterState(pid=process.pid, started=identity(process.pid)))
     deadline = time.monotonic() + timeout_s
     try:
         while process.poll() is None and time.monotonic() < deadline:
@@ -119,9 +125,9 @@ def environment(workspace: Workspace) -> dict[str, str]:
 
 
 def status(*, workspace: Workspace | None = None) -> ClusterState | None:
-    """The cluster of a workspace, None if it is not up."""
+    """The cluster of a workspace, None if it is not up, or not yet."""
     state = read_state(workspace or Workspace.current())
-    return state if state is not None and alive(state.pid, state.started) else None
+    return state if state is not None and state.ready and alive(state.pid, state.started) else None
 
 
 def stop(*, workspace: Workspace | None = None, timeout_s: float = _END_S) -> bool:
@@ -147,16 +153,15 @@ def stop(*, workspace: Workspace | None = None, timeout_s: float = _END_S) -> bo
         if alive(state.pid, state.started):
             # Its guardian ends the processes.
             _signal(state.pid, signal.SIGKILL)
+            while alive(state.pid, state.started):
+                time.sleep(_POLL_S)
     remove_state(workspace)
     return was_running
 
 
 def write_state(workspace: Workspace, state: ClusterState) -> None:
     """Writes the cluster's state, all or nothing."""
-    handle, path = tempfile.mkstemp(dir=workspace.cluster, prefix=f".{STATE}-")
-    with os.fdopen(handle, "w") as file:
-        file.write(state.model_dump_json(indent=2))
-    Path(path).replace(workspace.cluster / STATE)
+    write_private(workspace.cluster / STATE, state.model_dump_json(indent=2).encode())
 
 
 def read_state(workspace: Workspace) -> ClusterState | None:
@@ -172,18 +177,22 @@ def remove_state(workspace: Workspace) -> None:
     (workspace.cluster / STATE).unlink(missing_ok=True)
 
 
-def started_at(pid: int) -> float:
-    """Unix time at which a process started; 0 if there is none of this id, or only a dead one's remains."""
+def identity(pid: int) -> str:
+    """What tells a process from every other one that has, had or will have its id; empty if it does not run.
+
+    The machine's boot and the ticks from then to its start: no clock that could be set is in it.
+    """
     try:
-        process = psutil.Process(pid)
-        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return 0.0
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    # After the name, in proc(5)'s counting: 3 is the state, 22 the start.
+    return "" if fields[0] in "ZX" else f"{_BOOT_ID.read_text().strip()}/{fields[19]}"
 
 
-def alive(pid: int, started: float) -> bool:
+def alive(pid: int, started: str) -> bool:
     """Whether the very process that started then still runs; another one with a recycled id does not count."""
-    return started > 0 and abs(started_at(pid) - started) <= _TOLERANCE_S
+    return bool(started) and identity(pid) == started
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import yaml
 
+from localcluster.api.private_file import write_private
 from localcluster.ports import LOOPBACK, free_ports
 from localcluster.processes.process_spec import Address, HttpGet, Probe, ProcessSpec
 
@@ -47,12 +47,11 @@ def gateway_process(folder: Path, *, server: str, token: str, port: int) -> Proc
     Raises:
         GatewayError: Traefik is not installed.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     management = free_ports(1)[0]
-    _write(folder / "token", token)
-    _write(folder / "dynamic.yaml", yaml.safe_dump(_dynamic()))
+    write_private(folder / "token", token.encode())
+    write_private(folder / "dynamic.yaml", yaml.safe_dump(_dynamic()).encode())
     static = _static(server, folder / "token", folder / "dynamic.yaml", port, management)
-    _write(folder / "traefik.yaml", yaml.safe_dump(static))
+    write_private(folder / "traefik.yaml", yaml.safe_dump(static).encode())
     return ProcessSpec(
         name=NAME,
         command=(str(traefik()), f"--configfile={folder / 'traefik.yaml'}"),
@@ -109,11 +108,3 @@ def _static(server: str, token: Path, dynamic: Path, port: int, management: int)
 
 def _dynamic() -> dict[str, object]:
     return {"http": {"middlewares": {_RETRY: {"retry": {"attempts": 3, "initialInterval": "10ms"}}}}}
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes a file that only this user may read, all or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    Path(name).replace(path)

@@ -23,6 +23,7 @@ from localcluster.render import kubectl
 
 PROJECT = Path(__file__).parents[2]
 NAMESPACE = "blueprints-local"
+SECRET = "a-secret-of-the-callers-shell"
 APPLICATION = {
     "credit_limit": 50_000,
     "age_of_account": 12,
@@ -38,7 +39,7 @@ class Laptop:
 
     def __init__(self, root):
         self.workspace = Workspace(root)
-        self.environment = {**os.environ, "BLUEPRINTS_HOME": str(root)}
+        self.environment = {**os.environ, "BLUEPRINTS_HOME": str(root), "AWS_SECRET_ACCESS_KEY": SECRET}
 
     def run(self, *arguments, code=0, timeout=120):
         command = [sys.executable, "-m", "cli.main", *arguments]
@@ -142,6 +143,12 @@ def test_logs_show_the_request(service):
     assert '"path":"/predict"' in service.run("logs", "credit-risk", "--part=transformer", "--tail=5")
 
 
+def test_storage_credentials_of_the_caller_reach_no_pod(service):
+    cluster, predictor = daemon.status(workspace=service.workspace).pid, pid_of(service, "predictor")
+    assert SECRET in Path(f"/proc/{cluster}/environ").read_text()
+    assert SECRET not in Path(f"/proc/{predictor}/environ").read_text()
+
+
 def test_a_killed_predictor_comes_back(service):
     predictor = pid_of(service, "predictor")
     os.kill(predictor, signal.SIGKILL)
@@ -204,6 +211,36 @@ def test_deploy_and_delete_manage_one_blueprint(service):
         assert time.monotonic() < deadline
         time.sleep(0.2)
     assert service.json("cluster", "status")["services"] == []
+
+
+def test_a_cluster_that_is_still_starting_is_found_and_stopped(tmp_path):
+    workspace = Workspace(tmp_path)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "cluster", "up", "--port=0"],
+        cwd=PROJECT,
+        env={**os.environ, "BLUEPRINTS_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while (state := daemon.read_state(workspace)) is None:
+        assert up.poll() is None
+        time.sleep(0.01)
+    up.kill()
+    up.wait()
+    assert daemon.stop(workspace=workspace)
+    assert not daemon.alive(state.pid, state.started)
+    assert daemon.read_state(workspace) is None
+
+
+def test_a_process_is_known_whatever_the_clock_says():
+    own = daemon.identity(os.getpid())
+    assert own == daemon.identity(os.getpid())
+    assert daemon.alive(os.getpid(), own)
+    assert not daemon.alive(1, own)
+    ended = subprocess.Popen([sys.executable, "-c", "pass"])
+    identity = daemon.identity(ended.pid)
+    ended.wait()
+    assert not daemon.alive(ended.pid, identity)
 
 
 def test_a_taken_port_is_named_with_what_to_do(tmp_path):
