@@ -13,7 +13,8 @@ def test_help_is_quick_and_names_every_command(blueprints):
     begun = time.monotonic()
     said = blueprints("--help").stdout
     assert time.monotonic() - begun < 3
-    for command in ("demo", "run", "compile", "submit", "serve", "lineage", "bench", "doctor", "data"):
+    commands = ("demo", "run", "compile", "submit", "deploy", "status", "logs", "delete", "cluster", "rollout")
+    for command in (*commands, "validate", "lineage", "bench", "doctor", "data"):
         assert f" {command} " in said
 
 
@@ -47,8 +48,6 @@ def test_a_wrong_call_says_what_is_right(blueprints, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("serve", "credit-risk"), "no champion of 'credit-risk'"),
-        (("serve", "credit-risk", "--package", "nowhere"), "nowhere: no such folder"),
         (("lineage", "nothing"), "neither a recorded decision"),
         (("lineage", "x' or 'a"), "neither a recorded decision"),
         (("data", "snapshot", "nothing"), "nothing"),
@@ -84,7 +83,15 @@ def test_datasets_are_listed(blueprints):
     assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german"}
 
 
-def test_status_of_a_service_that_does_not_run(blueprints):
-    done = blueprints("serve", "credit-risk", "--status", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (3, None)
-    assert "was not running" in blueprints("serve", "credit-risk", "--stop").stdout
+@pytest.mark.parametrize(
+    "arguments",
+    [("deploy", "credit-risk"), ("status",), ("logs", "x"), ("rollout", "status", "x"), ("cluster", "status")],
+)
+def test_without_a_cluster_commands_say_how_to_start_one(blueprints, arguments):
+    done = blueprints(*arguments)
+    assert done.returncode == 3
+    assert "blueprints cluster up" in " ".join(done.stderr.split())
+
+
+def test_a_cluster_that_is_not_up_is_no_error_to_stop(blueprints):
+    assert json.loads(blueprints("cluster", "down", "--json").stdout) == {"stopped": False}
