@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from localcluster.api.errors import ApiError
 from localcluster.api.resources import DEPLOYMENTS, PODS, REPLICA_SETS, Resource
@@ -50,14 +50,17 @@ class DeploymentController(Controller):
         self._recorder = recorder
 
     def keys_for(self, resource: Resource, item: Object) -> Iterable[Key]:
-        """The Deployment itself; by its name, the one of a ReplicaSet or of a pod of one."""
+        """The Deployment itself, or the one that controls a ReplicaSet or the ReplicaSet of a pod."""
         if resource == DEPLOYMENTS:
             return [key_of(item)]
-        wanted, namespace = (DEPLOYMENTS.kind if resource == REPLICA_SETS else REPLICA_SETS.kind), key_of(item)[0]
+        wanted = DEPLOYMENTS if resource == REPLICA_SETS else REPLICA_SETS
         for owner in item["metadata"].get("ownerReferences") or ():
-            if owner.get("controller") and owner["kind"] == wanted:
-                name = owner["name"]
-                return [(namespace, name if resource == REPLICA_SETS else name.rpartition("-")[0])]
+            if owner.get("controller") and owner["kind"] == wanted.kind:
+                key = (key_of(item)[0], owner["name"])
+                if wanted == DEPLOYMENTS:
+                    return [key]
+                replica_set = self.cache.get(REPLICA_SETS, key)
+                return () if replica_set is None else self.keys_for(REPLICA_SETS, replica_set)
         return ()
 
     async def reconcile(self, key: Key) -> float | None:
@@ -67,10 +70,11 @@ class DeploymentController(Controller):
             return None
         now = time.time()
         selector = selector_text(deployment["spec"]["selector"])
-        sets = await self._owned(REPLICA_SETS, key[0], selector, {deployment["metadata"]["uid"]})
+        sets = await self._owned(REPLICA_SETS, key[0], selector, [deployment], lambda _: deployment)
         sets.sort(key=_revision)
         sets, new = await self._with_new(deployment, sets)
-        pods = await self._owned(PODS, key[0], selector, {each["metadata"]["uid"] for each in sets})
+        of_hash = {each["metadata"]["labels"].get(HASH_LABEL): each for each in sets}
+        pods = await self._owned(PODS, key[0], selector, sets, lambda pod: of_hash.get(_hash(pod)))
         sets = await self._scale(deployment, sets, new, pods, now)
         failure = ""
         for each in sets:
@@ -80,9 +84,37 @@ class DeploymentController(Controller):
         again = await self._write_status(deployment, new, pods, failure, now)
         return min((seconds for seconds in (again, _CREATE_RETRY_S if failure else None) if seconds), default=None)
 
-    async def _owned(self, resource: Resource, namespace: str, selector: str, owners: set[str]) -> list[Object]:
+    async def _owned(
+        self,
+        resource: Resource,
+        namespace: str,
+        selector: str,
+        owners: Sequence[Object],
+        heir: Callable[[Object], Object | None],
+    ) -> list[Object]:
+        """What the owners control; what nobody controls is adopted by its heir first, if it has one."""
+        uids = {owner["metadata"]["uid"] for owner in owners}
         items, _ = await self.client.list(resource, namespace, labels=selector)
-        return [item for item in items if controller_uid(item) in owners]
+        owned = []
+        for item in items:
+            uid = controller_uid(item)
+            if uid in uids:
+                owned.append(item)
+            elif not uid and is_active(item) and (owner := heir(item)) is not None:
+                adopted = await self._adopt(resource, item, owner)
+                owned += [] if adopted is None else [adopted]
+        return owned
+
+    async def _adopt(self, resource: Resource, item: Object, owner: Object) -> Object | None:
+        # An owner that was deleted with --cascade=orphan a moment ago would take its orphans along.
+        there = await self.client.get(DEPLOYMENTS if resource == REPLICA_SETS else REPLICA_SETS, *_name(owner))
+        metadata = {} if there is None else there["metadata"]
+        if metadata.get("uid") != owner["metadata"]["uid"] or "deletionTimestamp" in metadata:
+            return None
+        metadata = item["metadata"]
+        references = [*metadata.get("ownerReferences", ()), owner_reference(owner)]
+        patch = {"metadata": {"resourceVersion": metadata["resourceVersion"], "ownerReferences": references}}
+        return await self.client.merge(resource, *_name(item), patch)
 
     async def _with_new(self, deployment: Object, sets: list[Object]) -> tuple[list[Object], Object | None]:
         """The sets with the one of the present template last, which is made if it is not there."""
@@ -248,6 +280,11 @@ def _replica_set(deployment: Object, hash_: str, annotations: Object, revision: 
 
 def _pods_of(replica_set: Object, pods: Sequence[Object]) -> list[Object]:
     return [pod for pod in pods if controller_uid(pod) == replica_set["metadata"]["uid"]]
+
+
+def _hash(pod: Object) -> str | None:
+    labels: Object = pod["metadata"].get("labels") or {}
+    return labels.get(HASH_LABEL)
 
 
 def _revision(item: Object) -> int:

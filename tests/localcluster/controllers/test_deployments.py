@@ -161,6 +161,34 @@ async def only_one(cluster):
     return pods if len(pods) == 1 and condition(pods[0], "Ready") == "True" else None
 
 
+def test_what_was_left_behind_is_adopted_without_a_restart(tmp_path):
+    async def scenario(cluster):
+        await cluster.apply(deployment("web"))
+        await rolled_out(cluster)
+        (replica_set,) = await sets(cluster)
+        before = {each["metadata"]["uid"] for each in await cluster.pods()}
+        await cluster.kubectl("delete", "deployment", "web", "--cascade=orphan")
+        assert "ownerReferences" not in (await sets(cluster))[0]["metadata"]
+        # The pods' new owner need not have the old one's name.
+        item = deployment("web")
+        await cluster.apply({**item, "metadata": {**item["metadata"], "name": "shop"}})
+        await rolled_out(cluster, "shop")
+        await cluster.kubectl("delete", "replicaset", replica_set["metadata"]["name"], "--cascade=orphan")
+
+        async def made():
+            return [each for each in await sets(cluster) if (each.get("status") or {}).get("readyReplicas") == 2]
+
+        (new,) = await until(made)
+        pods = await cluster.pods()
+        assert {each["metadata"]["uid"] for each in pods} == before
+        assert {each["metadata"]["ownerReferences"][0]["uid"] for each in pods} == {new["metadata"]["uid"]}
+        assert new["metadata"]["ownerReferences"][0]["name"] == "shop"
+        await cluster.kubectl("scale", "deployment/shop", "--replicas=1")
+        await until(lambda: only_one(cluster))
+
+    run(scenario, tmp_path)
+
+
 def test_why_pods_cannot_be_created_is_told(tmp_path, monkeypatch):
     from localcluster.api.errors import ApiError
     from localcluster.api.resources import PODS
