@@ -88,6 +88,7 @@ class Surroundings:
         address: Its own loopback address.
         folder: Its own folder, for volumes.
         find: The ConfigMaps, Secrets, Services and Namespaces there are.
+        holds_service: Whether an address is one of this cluster's Services; another may be another cluster's.
         claim: From the name of a volume claim to the folder that stands for it, None if none does.
         model: Folder of its model package, which stands for `/mnt/models`; None for a pod without one.
         environment: What every process gets, before what the manifest says.
@@ -96,6 +97,7 @@ class Surroundings:
     address: str
     folder: Path
     find: Find
+    holds_service: Callable[[str], bool]
     claim: Callable[[str], Path | None]
     model: Path | None
     environment: Mapping[str, str]
@@ -119,11 +121,11 @@ def pod_process_spec(pod: Object, around: Surroundings) -> ProcessSpec:
         mounted[MODEL_FOLDER] = around.model
 
     def local(text: str) -> str:
-        return _with_services(localize(text, mounted), namespace, around.find)
+        return _with_services(localize(text, mounted), namespace, around)
 
     declared = declared_environment(container, around.find, namespace, where, pod)
     words = [expand(word, declared) for word in [*_command(container, where), *(container.get("args") or [])]]
-    words = _with_predictor([local(word) for word in words], namespace, around.find, where)
+    words = _with_predictor([local(word) for word in words], namespace, around, where)
     complete = {
         **around.environment,
         "HOSTNAME": metadata["name"],
@@ -202,16 +204,16 @@ def _program(program: str, environment: Mapping[str, str], python: Path, where: 
     return found
 
 
-def _with_services(text: str, namespace: str, find: Find) -> str:
+def _with_services(text: str, namespace: str, around: Surroundings) -> str:
     """A URL of a Service with the Service's address in it; any other text as it is."""
     match = _URL.fullmatch(text)
     if match is None:
         return text
-    found = _service_address(match["host"], match["port"], namespace, find, sure=False)
+    found = _service_address(match["host"], match["port"], namespace, around, sure=False)
     return text if found is None else f"{match['flag'] or ''}http://{found}{match['path'] or ''}"
 
 
-def _with_predictor(words: list[str], namespace: str, find: Find, where: str) -> list[str]:
+def _with_predictor(words: list[str], namespace: str, around: Surroundings, where: str) -> list[str]:
     """Replaces the Service's name in `--predictor_host value` and `--predictor_host=value`."""
     replaced = list(words)
     for index, word in enumerate(words):
@@ -223,12 +225,12 @@ def _with_predictor(words: list[str], namespace: str, find: Find, where: str) ->
                 raise ManifestError(f"{where}: {flag} has no value")
             value = words[index + 1]
         host, _, port = value.partition(":")
-        found = _service_address(host, port, namespace, find, sure=True) or value
+        found = _service_address(host, port, namespace, around, sure=True) or value
         replaced[index if equals else index + 1] = f"{flag}={found}" if equals else found
     return replaced
 
 
-def _service_address(host: str, port: str | None, namespace: str, find: Find, *, sure: bool) -> str | None:
+def _service_address(host: str, port: str | None, namespace: str, around: Surroundings, *, sure: bool) -> str | None:
     """Where a Service listens, None for a host that is none.
 
     A name of one word, or one that ends with `.svc`, is a Service's; `a.b` is one only if `b` is a namespace, or if it
@@ -241,13 +243,14 @@ def _service_address(host: str, port: str | None, namespace: str, find: Find, *,
     if match is None or host == "localhost" or _is_ip(host):
         return None
     other = match["namespace"]
-    if other and not (match["svc"] or sure or find("Namespace", other, "")):
+    if other and not (match["svc"] or sure or around.find("Namespace", other, "")):
         return None
     name, namespace = match["name"], other or namespace
-    service = find("Service", name, namespace)
+    service = around.find("Service", name, namespace)
     spec: Object = (service or {}).get("spec") or {}
-    address = spec.get("clusterIP")
-    if not address or address == "None":
+    address = spec.get("clusterIP") or ""
+    # An address of the time before the cluster took another range is replaced soon.
+    if not around.holds_service(address):
         raise NotYetError(f"waits for an address of Service {namespace}/{name}")
     number = int(port or SERVICE_PORT)
     entry = next((entry for entry in spec.get("ports") or [] if entry["port"] == number), {"port": number})

@@ -16,7 +16,7 @@ from localcluster.api.resources import CONFIG_MAPS, NAMESPACES, PODS, SECRETS, S
 from localcluster.container import NotYetError, Surroundings, only_container, pod_process_spec
 from localcluster.controllers.client import Client
 from localcluster.controllers.controller import Cache, Controller, Key, key_of
-from localcluster.controllers.pod_status import NODE, Seen, Waiting, has_started, lost_status, pod_status
+from localcluster.controllers.pod_status import NODE, Seen, Waiting, has_started, lost_status, pod_status, timestamp
 from localcluster.controllers.recorder import Recorder
 from localcluster.images import ImageError, interpreter
 from localcluster.inference_service import STORAGE
@@ -30,6 +30,8 @@ STORAGE_RESOLVED = "ml-deployment-blueprints/storage-resolved"
 
 # After a pod is marked for deletion, gateways and proxies send it no new requests within this time.
 DRAIN_S = 1.5
+# As many as a kubelet takes, unless it is told otherwise.
+MOST_PODS = 110
 _SHUTDOWN_S = 10.0
 _LOG_BYTES = 10 << 20
 _LOG_CHECK_S = 10
@@ -149,7 +151,7 @@ class PodController(Controller):
         return again
 
     async def _admit(self, key: Key, pod: Object) -> _Local | None:
-        """Takes a pod on, None if it has done its work."""
+        """Takes a pod on, None if it has done its work or there is no room for it yet."""
         status, namespace, name = pod.get("status") or {}, *key
         if status.get("phase") in {"Succeeded", "Failed"}:
             return None
@@ -158,6 +160,9 @@ class PodController(Controller):
             await self._merge_status(key, lost_status(status, time.time()))
             return None
         if not pod["spec"].get("nodeName"):
+            if sum(map(self._takes_room, self.cache.all(PODS))) >= MOST_PODS:
+                await self._refuse(key, pod)
+                return None
             bound = await self.client.merge(PODS, name, namespace, {"spec": {"nodeName": NODE}})
             if bound is None:
                 return None
@@ -177,6 +182,21 @@ class PodController(Controller):
         else:
             local.initialized = True
         return local
+
+    def _takes_room(self, pod: Object) -> bool:
+        phase = (pod.get("status") or {}).get("phase")
+        taken = pod["spec"].get("nodeName") or key_of(pod) in self._pods
+        return bool(taken) and phase not in {"Succeeded", "Failed"}
+
+    async def _refuse(self, key: Key, pod: Object) -> None:
+        """Leaves a pod pending until others have ended."""
+        self.enqueue(key, after_s=_START_RETRY_S)
+        if not (pod.get("status") or {}).get("conditions"):
+            why = f"0/1 nodes are available: 1 Too many pods (at most {MOST_PODS} run at a time)"
+            self._recorder.record(pod, "FailedScheduling", why, warning=True)
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why}
+            condition["lastTransitionTime"] = timestamp(time.time())
+            await self._merge_status(key, {"phase": "Pending", "conditions": [condition]})
 
     async def _pull(self, key: Key, local: _Local, uri: str) -> None:
         """Gets the model package of a pod, tried again until it is there."""
@@ -217,6 +237,7 @@ class PodController(Controller):
             address=local.address,
             folder=local.folder,
             find=lambda kind, name, namespace: self.cache.get(_KINDS[kind], (namespace, name)),
+            holds_service=self._addresses.holds_service,
             claim=self._storage.claim,
             model=local.model,
             environment=self._environment,

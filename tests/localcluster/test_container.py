@@ -43,6 +43,11 @@ OBJECTS = [
         "metadata": {"name": "store", "namespace": "other"},
         "spec": {"clusterIP": "127.7.128.2", "ports": [{"port": 5000}]},
     },
+    {
+        "kind": "Service",
+        "metadata": {"name": "stale", "namespace": "shop"},
+        "spec": {"clusterIP": "127.8.128.1", "ports": [{"port": 80}]},
+    },
     {"kind": "Service", "metadata": {"name": "new", "namespace": "shop"}, "spec": {"ports": [{"port": 80}]}},
 ]
 
@@ -68,6 +73,7 @@ def spec_of(*, model=PACKAGE, folder=Path("/pods/1"), pod=None, **fields):
         address=ADDRESS,
         folder=folder,
         find=find,
+        holds_service=lambda address: address.startswith("127.7.128."),
         claim=lambda name: Path("/claims/data") if name == "data" else None,
         model=model,
         environment={"PATH": "/usr/bin:/bin", "BLUEPRINTS_HOME": "/home"},
@@ -118,6 +124,8 @@ def test_names_of_services_become_addresses(words, expected):
         ["--predictor_host=gone"],
         ["--predictor_host", "gone.elsewhere"],
         ["http://new"],
+        ["http://stale"],
+        ["--predictor_host=stale"],
         ["http://gone.elsewhere.svc:80"],
     ],
 )

@@ -95,6 +95,7 @@ def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
         address="127.0.0.3",
         folder=tmp_path,
         find=lambda kind, name, _: stable if (kind, name) == ("Service", "credit-risk-predictor") else None,
+        holds_service=lambda _: True,
         claim=lambda _: None,
         model=tmp_path,
         environment={"PATH": os.defpath},
