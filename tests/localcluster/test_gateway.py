@@ -219,6 +219,6 @@ def test_a_killed_gateway_comes_back(tmp_path):
             os.kill(status.pid, signal.SIGKILL)
             await answers(client)
             assert cluster.supervisor.status()[0].pid != status.pid
-            assert cluster.supervisor.is_ready(NAME)
+            await cluster.supervisor.wait_ready((NAME,), timeout_s=10)
 
     run(tmp_path, scenario)
