@@ -99,6 +99,7 @@ class PodController(Controller):
         self._storage = storage
         self._environment = environment
         self._pods: dict[Key, _Local] = {}
+        self._binding = asyncio.Lock()
         self._supervisor = Supervisor(folder / "logs", on_event=self._happened, backoff=backoff, grace_s=_SHUTDOWN_S)
 
     def log_path(self, namespace: str, pod: str, *, previous: bool = False) -> Path | None:
@@ -160,10 +161,12 @@ class PodController(Controller):
             await self._merge_status(key, lost_status(status, time.time()))
             return None
         if not pod["spec"].get("nodeName"):
-            if sum(map(self._takes_room, self.cache.all(PODS))) >= MOST_PODS:
-                await self._refuse(key, pod)
-                return None
-            bound = await self.client.merge(PODS, name, namespace, {"spec": {"nodeName": NODE}})
+            # One at a time, so that no two take the last place.
+            async with self._binding:
+                if sum(map(self._takes_room, self.cache.all(PODS))) >= MOST_PODS:
+                    await self._refuse(key, pod)
+                    return None
+                bound = await self.client.merge(PODS, name, namespace, {"spec": {"nodeName": NODE}})
             if bound is None:
                 return None
             self._recorder.record(pod, "Scheduled", f"Successfully assigned {namespace}/{name} to {NODE}")

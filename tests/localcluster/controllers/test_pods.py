@@ -189,6 +189,38 @@ def test_volumes_are_folders_that_only_their_owner_can_read(tmp_path):
     run(scenario, tmp_path)
 
 
+def test_pods_beyond_the_most_wait_until_others_have_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("localcluster.controllers.pods.MOST_PODS", 2)
+    monkeypatch.setattr("localcluster.controllers.pods._START_RETRY_S", 0.5)
+
+    async def running(cluster, count):
+        pods = await cluster.pods()
+        ready = [each for each in pods if condition(each, "Ready") == "True"]
+        return pods if (len(ready), len(pods)) == (count, 4) else None
+
+    async def scenario(cluster):
+        await cluster.apply(deployment("web", replicas=4))
+        pods = await until(lambda: running(cluster, 2))
+        waiting = [each for each in pods if not each["spec"].get("nodeName")]
+        assert [(each["status"]["phase"], condition(each, "PodScheduled")) for each in waiting] == [
+            ("Pending", "False")
+        ] * 2
+        assert "Too many pods" in await cluster.kubectl("describe", "pod", waiting[0]["metadata"]["name"])
+        await asyncio.sleep(0.8)
+        assert await running(cluster, 2)
+        gone = next(each["metadata"]["name"] for each in pods if each not in waiting)
+        await cluster.kubectl("delete", "pod", gone)
+
+        async def next_runs():
+            there = await running(cluster, 2)
+            ready = {each["metadata"]["name"] for each in there or () if condition(each, "Ready") == "True"}
+            return ready & {each["metadata"]["name"] for each in waiting}
+
+        await until(next_runs)
+
+    run(scenario, tmp_path)
+
+
 def test_names_of_services_become_their_addresses(tmp_path):
     env = [
         {"name": "SAME", "value": "http://shop"},
