@@ -53,7 +53,8 @@ def declared_environment(
         pod: For references to its fields, with its address in `status`.
 
     Raises:
-        ManifestError: A ConfigMap, a Secret or one of its keys is missing, or a reference has no counterpart here.
+        ManifestError: A ConfigMap, a Secret or one of its keys is missing, a reference has no counterpart here, or no
+            process can have such a variable.
     """
     declared: dict[str, str] = {}
     for source in container.get("envFrom") or []:
@@ -70,6 +71,11 @@ def declared_environment(
         here = f"{where}: {variable['name']}"
         if (value := _referenced(source, container, find, namespace, here, pod)) is not None:
             declared[variable["name"]] = value
+    for name, value in declared.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise ManifestError(
+                f"{where}: no process can have the variable {name!r}; remove '=' from its name, NUL from both"
+            )
     return declared
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -204,13 +205,14 @@ class Runner:
 
     async def _run_once(self) -> tuple[int, str]:
         """Runs the process once; returns its exit code and how it ended."""
-        _rotate(self._log)
         self._starts += 1
         try:
+            _rotate(self._log)
             # Appending, so that a log that is cut while it is written goes on at its new end.
             with self._log.open("ab") as log:
                 process = await self._spawn(log)
-        except OSError as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            # ValueError: a NUL, or text that no encoding has.
             return _CANNOT_START, f"cannot be started: {error}"
         self._pid = process.pid
         self._started_at = time.time()

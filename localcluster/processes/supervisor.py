@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Self
 from localcluster.processes.guardian import Guardian
 from localcluster.processes.process_spec import ProcessSpec
 from localcluster.processes.runner import Backoff, Event, ProcessStatus, Runner
+
+_LOG = logging.getLogger("localcluster")
 
 
 class StartError(Exception):
@@ -57,7 +60,10 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await asyncio.gather(*(self._end(name) for name in self._runners))
+            ends = await asyncio.gather(*(self._end(name) for name in self._runners), return_exceptions=True)
+            for failure in ends:
+                if failure is not None:
+                    _LOG.error("a process did not end as it should", exc_info=failure)
         finally:
             if self._guardian is not None:
                 await self._guardian.close()

@@ -166,7 +166,7 @@ def test_a_process_that_ended_is_started_again_only_if_its_policy_says_so(tiny, 
 def test_a_supervisor_that_ends_gives_everybody_the_time_that_it_has(tiny, tmp_path):
     async def scenario(supervisor):
         for name in ("one", "two"):
-            supervisor.start(tiny(name, "--ignore_sigterm", grace_s=60))
+            supervisor.start(tiny(name, grace_s=60))
         await supervisor.wait_ready(timeout_s=10)
 
     begun = time.monotonic()
@@ -251,6 +251,41 @@ def test_only_some_logs_are_kept(tiny, tmp_path):
 
     run(scenario, tmp_path, backoff=Backoff(first_s=0.001, longest_s=0.001))
     assert len(list(tmp_path.glob("one.log*"))) == 6
+
+
+@pytest.mark.parametrize(
+    "refused", [{"environment": {"A": "x\0y"}}, {"environment": {"A=B": "x"}}, {"command": ("true", "\ud800")}]
+)
+def test_what_the_system_refuses_to_start_is_told_and_can_be_stopped(tiny, tmp_path, refused):
+    async def scenario(supervisor):
+        supervisor.start(replace(tiny("one"), **refused))
+        with pytest.raises(StartError, match="cannot be started"):
+            await supervisor.wait_ready(timeout_s=10)
+        await supervisor.stop("one")
+        assert supervisor.status() == ()
+
+    run(scenario, tmp_path)
+
+
+def test_all_processes_end_though_one_fails_to(tiny, tmp_path, monkeypatch):
+    pids = []
+    end = Supervisor.stop
+
+    async def stop(self, name, **grace):
+        if name == "one":
+            raise RuntimeError("lost")
+        await end(self, name, **grace)
+
+    async def scenario(supervisor):
+        for name in ("one", "two"):
+            supervisor.start(tiny(name))
+        await supervisor.wait_ready(timeout_s=10)
+        pids.extend(status.pid for status in supervisor.status())
+        monkeypatch.setattr(Supervisor, "stop", stop)
+
+    run(scenario, tmp_path, grace_s=0.3)
+    # The guardian ends the one.
+    assert all(gone(pid) for pid in pids)
 
 
 def test_a_name_is_given_once(tiny, tmp_path):
