@@ -63,6 +63,8 @@ def objection(evidence: Evidence, config: RolloutConfig) -> str | None:
         if evidence.strength(test) >= threshold:
             slow, usual = candidate.latency.quantile(share), stable.latency.quantile(share)
             return f"{test} latency {_ms(slow)} against {_ms(usual)} of stable: shown to be above {limit:g} times it"
+    if candidate.restarts - stable.restarts >= config.restart_limit:
+        return f"the candidate's replicas restarted {candidate.restarts} times, stable's {stable.restarts} times"
     return None
 
 

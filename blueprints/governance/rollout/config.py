@@ -49,7 +49,8 @@ class RolloutConfig(BaseModel):
         step_limit_s: Time at one step after which the analysis is inconclusive.
         on_inconclusive: What follows then.
         ready_limit_s: Time for the candidate to become ready before its first request, and for stable in a promotion.
-        unready_grace_s: Time that the candidate may be unready with traffic on it.
+        unready_grace_s: Time that the candidate may be unready with traffic on it, all together; `resume` grants it anew.
+        restart_limit: Restarts of the candidate's replicas beyond those of stable's at which it is rolled back.
         settle_s: Time in which the gateway surely follows a change of weights and answers what it had begun.
         error_tolerance: Excess of the candidate's error rate, or of its share of refused requests, over stable's that is
             never a reason to roll back.
@@ -72,6 +73,7 @@ class RolloutConfig(BaseModel):
     on_inconclusive: Outcome = Outcome.ROLLBACK
     ready_limit_s: Seconds = 900
     unready_grace_s: Seconds = 60
+    restart_limit: Annotated[int, Field(ge=1)] = 2
     settle_s: Seconds = 10
     error_tolerance: Share = 0.01
     error_margin: Share = 0.05

@@ -76,7 +76,7 @@ def resume(state: State, now: float, by: str = "") -> State:
     if state.phase is not Phase.PAUSED:
         raise CommandError(f"only a paused rollout can be resumed; it is {state.phase}")
     accepted = state.shift_accepted or shifted(state.evidence, state.config) is not None
-    resumed = state.model_copy(update={"shift_accepted": accepted, "verdict": Verdict.HOLD})
+    resumed = state.model_copy(update={"shift_accepted": accepted, "verdict": Verdict.HOLD, "unready_s": 0.0})
     return _entered(resumed, Phase.ANALYSING, now, _by("resumed", by))
 
 
@@ -113,21 +113,16 @@ def _pending(state: State, observation: Observation | None, now: float) -> State
         started = state.model_copy(update={"evidence": gathered(state.evidence, observation, state.config, weight=0)})
         return _next_step(started, now, "stable and candidate are ready")
     if now - state.entered_at > state.config.ready_limit_s:
-        reason = _unready(observation)
+        reason = _why_unready(observation)
         return _back(state, now, f"{reason} after {state.config.ready_limit_s:g} s")
     return state
 
 
 def _analysing(state: State, observation: Observation | None, now: float) -> State:
     if observation is not None:
-        ready = observation.candidate.ready
-        state = state.model_copy(
-            update={
-                "evidence": gathered(state.evidence, observation, state.config, state.weight),
-                "unready_since": None if ready else (now if state.unready_since is None else state.unready_since),
-            }
-        )
-    if state.unready_since is not None and now - state.unready_since > state.config.unready_grace_s:
+        evidence = gathered(state.evidence, observation, state.config, state.weight)
+        state = _unready_counted(state.model_copy(update={"evidence": evidence}), observation.candidate.ready, now)
+    if state.unready_since is not None and _unready_s(state, now) > state.config.unready_grace_s:
         reason = f"the candidate was not ready for more than {state.config.unready_grace_s:g} s"
         return _back(state, now, reason)
     if state.phase is Phase.PAUSED:
@@ -142,6 +137,18 @@ def _analysing(state: State, observation: Observation | None, now: float) -> Sta
     if verdict is Verdict.INCONCLUSIVE:
         return _otherwise(state, state.config.on_inconclusive, now, reason)
     return _next_step(state, now, reason) if verdict is Verdict.ADVANCE else state
+
+
+def _unready_counted(state: State, ready: bool, now: float) -> State:
+    if not ready:
+        return state if state.unready_since is not None else state.model_copy(update={"unready_since": now})
+    # How long it was unready without an engine to see it is not known: being ready is never what rolls it back.
+    spent = min(_unready_s(state, now), state.config.unready_grace_s)
+    return state.model_copy(update={"unready_since": None, "unready_s": spent})
+
+
+def _unready_s(state: State, now: float) -> float:
+    return state.unready_s + (0.0 if state.unready_since is None else now - state.unready_since)
 
 
 def _next_step(state: State, now: float, reason: str) -> State:
@@ -205,7 +212,7 @@ def _entered(state: State, phase: Phase, now: float, reason: str) -> State:
     return entered.recorded(now, reason)
 
 
-def _unready(observation: Observation | None) -> str:
+def _why_unready(observation: Observation | None) -> str:
     if observation is None:
         return "the services' metrics could not be read"
     return "stable was not ready" if observation.candidate.ready else "the candidate was not ready"

@@ -99,6 +99,7 @@ class Counters(BaseModel):
         requests: Answered requests, errors included.
         errors: Answers that were the service's fault (5xx, gRPC equivalents, no answer); a refused bad input is none.
         refusals: Answers that it was the caller's fault (4xx, gRPC equivalents): both arms get the same callers.
+        restarts: How often a replica's process started anew.
         latency: Seconds to answer.
         predictions: The model's output (a probability, a score); no bounds if the service does not publish it.
     """
@@ -108,6 +109,7 @@ class Counters(BaseModel):
     requests: int = 0
     errors: int = 0
     refusals: int = 0
+    restarts: int = 0
     latency: Histogram = Histogram()
     predictions: Histogram = Histogram()
 
@@ -117,6 +119,7 @@ class Counters(BaseModel):
             self.requests >= earlier.requests
             and self.errors >= earlier.errors
             and self.refusals >= earlier.refusals
+            and self.restarts >= earlier.restarts
             and all(
                 new.bounds == old.bounds and all(a >= b for a, b in zip(new.counts, old.counts, strict=True))
                 for new, old in ((self.latency, earlier.latency), (self.predictions, earlier.predictions))
@@ -128,6 +131,7 @@ class Counters(BaseModel):
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
             refusals=self.refusals + other.refusals,
+            restarts=self.restarts + other.restarts,
             latency=self.latency + other.latency,
             predictions=self.predictions + other.predictions,
         )
@@ -137,6 +141,7 @@ class Counters(BaseModel):
             requests=self.requests - other.requests,
             errors=self.errors - other.errors,
             refusals=self.refusals - other.refusals,
+            restarts=self.restarts - other.restarts,
             latency=self.latency - other.latency,
             predictions=self.predictions - other.predictions,
         )

@@ -107,6 +107,7 @@ class State(BaseModel):
         started_at: When it was started.
         entered_at: When the present phase, step or stage began.
         unready_since: Since when the candidate is unready with traffic on it.
+        unready_s: How long it was so before; a person who resumes it forgives that.
         requests_at_entry: Requests of the candidate when the present step began.
         evidence: What the statistics know.
         shift_accepted: Whether a person has let the rollout go on although predictions differ.
@@ -127,6 +128,7 @@ class State(BaseModel):
     started_at: float
     entered_at: float
     unready_since: float | None = None
+    unready_s: float = 0.0
     requests_at_entry: int = 0
     evidence: Evidence = Evidence()
     shift_accepted: bool = False

@@ -39,7 +39,8 @@ class ArmCounter:
             elif reading.started == last.started and reading.counters.continues(last.counters):
                 increment = reading.counters - last.counters
             else:
-                increment = reading.counters
+                restarts = int(reading.started > last.started)
+                increment = reading.counters.model_copy(update={"restarts": restarts})
             counted = self._counted.get(name)
             self._counted[name] = increment if counted is None else summed([counted, increment])
             self._last[name] = reading

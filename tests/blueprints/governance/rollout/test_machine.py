@@ -18,12 +18,13 @@ ROLLOUT = Rollout(id="r1", service="credit-risk", stable_model="s3://old", candi
 BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25)
 
 
-def counters(requests, errors=0, slow=0, high=0, refusals=0):
+def counters(requests, errors=0, slow=0, high=0, refusals=0, restarts=0):
     """Requests of which some fail, some take 0.1 to 0.25 s instead of 10 to 25 ms, some score above 0.5."""
     return Counters(
         requests=requests,
         errors=errors,
         refusals=refusals,
+        restarts=restarts,
         latency=Histogram(bounds=BOUNDS, counts=(0, requests - slow, 0, 0, slow, 0)),
         predictions=Histogram(bounds=(0.5,), counts=(requests - high, high)),
     )
@@ -196,15 +197,57 @@ def test_unreadable_metrics_hold_the_rollout():
 
 def test_a_candidate_may_be_unready_for_the_grace_and_no_longer():
     service = at_weight(25)
-    for _ in range(10):
-        service.tick(ready=False)
-    service.tick()
-    assert service.state.unready_since is None
-    for _ in range(10):
+    for _ in range(11):
         service.tick(ready=False)
     assert service.state.phase is Phase.ANALYSING
-    service.until(lambda state: state.phase is Phase.ROLLED_BACK, limit=3, ready=False)
+    service.until(lambda state: state.phase is Phase.ROLLED_BACK, limit=1, ready=False)
     assert "not ready for more than 10 s" in service.state.reason
+
+
+def test_spells_of_being_unready_add_up_over_the_steps():
+    service = at_weight(25)
+    for second in range(30):
+        service.tick(ready=second % 10 >= 4)
+    assert (service.state.phase, service.state.weight) == (Phase.ROLLED_BACK, 0)
+    assert "not ready for more than 10 s" in service.state.reason
+    service = at_weight(25)
+    for _ in range(8):
+        service.tick(ready=False)
+    service.tick()
+    service.state = resume(pause(service.state, service.now), service.now)
+    for _ in range(8):
+        service.tick(ready=False)
+    assert service.state.phase is Phase.ANALYSING
+
+
+def test_being_unready_while_no_engine_looked_does_not_roll_a_ready_candidate_back():
+    service = at_weight(25)
+    service.tick(ready=False)
+    service.tick(seconds=60)
+    assert service.state.weight > 0
+
+
+def test_a_candidate_that_keeps_restarting_goes_back_though_its_answers_are_good():
+    service = at_weight(25)
+    service.tick(candidate=counters(50, restarts=1))
+    assert service.state.phase is Phase.ANALYSING
+    service.tick(candidate=counters(50, restarts=1))
+    assert (service.state.phase, service.state.weight) == (Phase.ROLLED_BACK, 0)
+    assert "restarted 2 times, stable's 0 times" in service.state.reason
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=40))
+def test_restarts_are_no_reason_against_a_candidate_that_restarts_no_more_than_stable(restarts):
+    service = at_weight(25)
+    before = 0, 0
+    for stable, more in restarts:
+        before = before[0] + stable, min(before[1] + more, before[0] + stable)
+        service.tick(
+            stable=counters(150, restarts=before[0] - service.totals[0].restarts),
+            candidate=counters(50, restarts=before[1] - service.totals[1].restarts),
+        )
+    assert service.state.phase is not Phase.ROLLED_BACK
 
 
 def test_other_predictions_wait_for_a_person_who_may_accept_them():

@@ -79,3 +79,15 @@ def test_an_arm_that_was_never_read_has_zeros_on_the_others_bounds():
 
 def test_nothing_sums_to_nothing():
     assert summed([]) == Counters()
+
+
+def test_a_new_process_of_a_known_replica_is_a_restart_and_a_new_replica_is_none():
+    arm = ArmCounter()
+    arm.add(["a", "b"], {"a": Reading(counted(5), 1.0), "b": Reading(counted(5), 1.0)})
+    arm.add(["a", "b"], {"a": Reading(counted(1), 2.0)})
+    arm.add(
+        ["a", "b", "c"], {"a": Reading(counted(2), 2.0), "b": Reading(counted(6), 1.0), "c": Reading(counted(1), 9.0)}
+    )
+    assert (arm.counters.restarts, arm.counters.requests) == (1, 4)
+    arm.add(["a"], {"a": Reading(counted(3), 3.0)})
+    assert arm.counters.restarts == 2
