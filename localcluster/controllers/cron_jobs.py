@@ -11,6 +11,7 @@ from localcluster.controllers.client import Client
 from localcluster.controllers.controller import Cache, Controller, Key, controller_uid, key_of, owner_reference
 from localcluster.controllers.cron_plan import plan
 from localcluster.controllers.job_plan import finished
+from localcluster.controllers.jobs import LONGEST_WAIT_S
 from localcluster.controllers.pod_status import timestamp
 from localcluster.controllers.recorder import Recorder
 from localcluster.render import ManifestError, Object
@@ -33,6 +34,8 @@ class CronJobController(Controller):
     def __init__(self, client: Client, cache: Cache, recorder: Recorder) -> None:
         super().__init__(client, cache)
         self._recorder = recorder
+        # The time after the one whose miss was told last.
+        self._missed: dict[Key, int] = {}
 
     def keys_for(self, resource: Resource, item: Object) -> Iterable[Key]:
         """The CronJob itself, or the one that controls a Job."""
@@ -49,15 +52,19 @@ class CronJobController(Controller):
         namespace, name = key
         cron_job = await self.client.get(CRON_JOBS, name, namespace)
         if cron_job is None or "deletionTimestamp" in cron_job["metadata"]:
+            self._missed.pop(key, None)
             return None
         items, _ = await self.client.list(JOBS, namespace)
         jobs = [item for item in items if controller_uid(item) == cron_job["metadata"]["uid"]]
+        now = time.time()
         try:
-            planned = plan(cron_job, jobs, time.time())
+            planned = plan(cron_job, jobs, now)
         except ManifestError as error:
             self._recorder.record(cron_job, "UnparseableSchedule", str(error), warning=True)
             return None
-        if planned.missed:
+        following = 0 if planned.next_s is None else round(now + planned.next_s)
+        if planned.missed and self._missed.get(key) != following:
+            self._missed[key] = following
             self._recorder.record(cron_job, "MissSchedule", planned.missed, warning=True)
         for job in (*planned.forget, *planned.replace):
             await self.client.delete(JOBS, job["metadata"]["name"], namespace, uid=job["metadata"]["uid"])
@@ -68,7 +75,7 @@ class CronJobController(Controller):
             status["lastScheduleTime"] = timestamp(planned.start)
             jobs.append(await self._start(cron_job, planned.start))
         await self._write_status(cron_job, jobs, status)
-        return None if planned.next_s is None else max(0.05, planned.next_s)
+        return None if planned.next_s is None else min(max(0.05, planned.next_s), LONGEST_WAIT_S)
 
     async def _start(self, cron_job: Object, at: int) -> Object:
         # Named after its time, so that one time never has two Jobs, however often this is tried.

@@ -15,6 +15,8 @@ from localcluster.render import Object
 
 _UID_LABEL = "batch.kubernetes.io/controller-uid"
 _NAME_LABEL = "batch.kubernetes.io/job-name"
+# Timers stand still while a laptop sleeps, so that no longer wait can be trusted.
+LONGEST_WAIT_S = 60.0
 
 
 class JobController(Controller):
@@ -68,7 +70,7 @@ class JobController(Controller):
                 told = next(each for each in planned.status["conditions"] if each["type"] == end)
                 reason = "Completed" if end == "Complete" else told["reason"]
                 self._recorder.record(job, reason, told["message"], warning=end == "Failed")
-        return None if planned.again_s is None else max(0.05, planned.again_s)
+        return None if planned.again_s is None else min(max(0.05, planned.again_s), LONGEST_WAIT_S)
 
     async def _with_selector(self, job: Object) -> Object:
         """The Job with the selector by which its pods are known; a cluster's API server adds it."""
@@ -85,7 +87,7 @@ class JobController(Controller):
             return None
         left = ttl_s - (now - finished_at(job))
         if left > 0:
-            return float(left)
+            return min(float(left), LONGEST_WAIT_S)
         metadata = job["metadata"]
         await self.client.delete(JOBS, metadata["name"], metadata["namespace"], uid=metadata["uid"])
         return None

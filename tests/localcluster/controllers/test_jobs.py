@@ -1,4 +1,7 @@
 import asyncio
+import time
+
+import pytest
 
 from localcluster.api.resources import CRON_JOBS, JOBS
 from localcluster.controllers.cron_jobs import CronJobController
@@ -108,13 +111,7 @@ def test_a_suspended_job_has_no_pods_until_it_goes_on(tmp_path):
 
 def test_a_cron_job_that_is_due_starts_one_job_for_its_time(tmp_path):
     async def scenario(cluster):
-        item = {
-            "apiVersion": "batch/v1",
-            "kind": "CronJob",
-            "metadata": {"name": "nightly", "namespace": "default"},
-            "spec": {"schedule": "@yearly", "jobTemplate": {"spec": {"template": template("print(1)")}}},
-        }
-        await cluster.apply(item)
+        await cluster.apply(cron_job("@yearly"))
         # As if the last time were long ago.
         past = {"status": {"lastScheduleTime": "2025-06-01T00:00:00Z"}}
         await cluster.client.merge(CRON_JOBS, "nightly", "default", past, subresource="status")
@@ -131,5 +128,66 @@ def test_a_cron_job_that_is_due_starts_one_job_for_its_time(tmp_path):
 
         assert (await until(told))["lastScheduleTime"] >= "2026-01-01"
         assert made["metadata"]["ownerReferences"][0]["kind"] == "CronJob"
+
+    run(scenario, tmp_path, CronJobController)
+
+
+def cron_job(schedule, **spec):
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "nightly", "namespace": "default"},
+        "spec": {"schedule": schedule, "jobTemplate": {"spec": {"template": template("print(1)")}}, **spec},
+    }
+
+
+@pytest.fixture
+def sleeping(monkeypatch):
+    """Lets the wall clock of controllers go on by many seconds at once, as timers see it after a laptop's sleep."""
+    monkeypatch.setattr("localcluster.controllers.jobs.LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr("localcluster.controllers.cron_jobs.LONGEST_WAIT_S", 0.2)
+    clock, shift = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: clock() + shift[0])
+    return lambda seconds: shift.__setitem__(0, shift[0] + seconds)
+
+
+def test_after_a_sleep_jobs_end_and_go_at_their_times(tmp_path, sleeping):
+    async def scenario(cluster):
+        await cluster.apply(job("print(1)", name="done", ttlSecondsAfterFinished=1000))
+        await cluster.apply(job("import time; time.sleep(60)", name="long", activeDeadlineSeconds=3000))
+        await cluster.kubectl("wait", "--for=condition=complete", "job/done", "--timeout=20s")
+        await asyncio.sleep(0.5)
+        assert await cluster.client.get(JOBS, "done", "default")
+        sleeping(2000)
+
+        async def gone():
+            return await cluster.client.get(JOBS, "done", "default") is None
+
+        await until(gone)
+        assert not (await status_of(cluster, "long")).get("conditions")
+        sleeping(2000)
+        await cluster.kubectl("wait", "--for=condition=failed", "job/long", "--timeout=10s")
+
+    run(scenario, tmp_path)
+
+
+def test_after_a_sleep_a_cron_job_starts_at_once_and_a_miss_is_told_once(tmp_path, sleeping):
+    async def scenario(cluster):
+        await cluster.apply(cron_job("@daily"))
+        late = cron_job("@daily", startingDeadlineSeconds=60)
+        await cluster.apply({**late, "metadata": {**late["metadata"], "name": "late"}})
+        await asyncio.sleep(0.5)
+        assert (await cluster.client.list(JOBS, "default"))[0] == []
+        day = 24 * 3600
+        sleeping(day - time.time() % day + day / 2)
+
+        async def started():
+            return (await cluster.client.list(JOBS, "default"))[0]
+
+        (made,) = await until(started)
+        assert made["metadata"]["ownerReferences"][0]["name"] == "nightly"
+        await asyncio.sleep(1)
+        (missed,) = await cluster.events("late")
+        assert (missed["reason"], missed["count"]) == ("MissSchedule", 1)
 
     run(scenario, tmp_path, CronJobController)
