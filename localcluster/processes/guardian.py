@@ -9,7 +9,7 @@ SIGTERM, and SIGKILL after a grace period. Portable, and it reaches workers too,
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import signal
 import sys
@@ -19,53 +19,101 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
+_AGAIN_S = 1.0
+_LOG = logging.getLogger("localcluster")
+
 
 class Guardian:
-    """The supervisor's end of the pipe."""
+    """The supervisor's end of the pipe; starts another guardian should one die.
 
-    def __init__(self, process: asyncio.subprocess.Process, pipe: int) -> None:
-        self._process = process
-        self._pipe: int | None = pipe
+    The supervisor holds both ends of the pipe: without a guardian, what is written to it waits for the next one.
+
+    Args:
+        grace_s: Seconds that it gives what is left to end by itself.
+    """
+
+    def __init__(self, grace_s: float) -> None:
+        self._grace_s = grace_s
+        self._reading, self._writing = os.pipe()
+        self._groups: set[int] = set()
+        self._process: asyncio.subprocess.Process | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     @classmethod
     async def start(cls, grace_s: float = 5) -> Guardian:
-        """Starts the guardian; it gives what is left `grace_s` seconds to end by itself."""
+        """Starts the guardian."""
         import asyncio
 
-        reading, writing = os.pipe()
+        guardian = cls(grace_s)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", __file__, str(grace_s)),
-                env={},
-                stdin=reading,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            guardian._process = await guardian._spawn()
         except BaseException:
-            os.close(writing)
+            guardian._close_pipe()
             raise
-        finally:
-            os.close(reading)
-        return cls(process, writing)
+        guardian._keeping = asyncio.create_task(guardian._keep(guardian._process))
+        return guardian
 
     def remember_me(self) -> None:
         """Tells of the process that calls; runs between fork and exec, so it only writes."""
-        if self._pipe is not None:
-            os.write(self._pipe, b"+%d\n" % os.getpid())
+        self._tell("+", os.getpid())
+
+    def remember(self, pid: int) -> None:
+        """Tells of a process group, to later guardians too."""
+        self._groups.add(pid)
+        self._tell("+", pid)
 
     def forget(self, pid: int) -> None:
         """Tells that a process group has ended."""
-        if self._pipe is not None:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._pipe, b"-%d\n" % pid)
+        self._groups.discard(pid)
+        self._tell("-", pid)
 
     async def close(self) -> None:
         """Closes the pipe, upon which the guardian ends what is left and then itself."""
-        if self._pipe is not None:
-            pipe, self._pipe = self._pipe, None
-            os.close(pipe)
-        await self._process.wait()
+        import asyncio
+
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+        self._close_pipe()
+        if self._process is not None:
+            await self._process.wait()
+
+    async def _keep(self, process: asyncio.subprocess.Process) -> None:
+        import asyncio
+
+        while True:
+            code = await process.wait()
+            _LOG.warning("the guardian of processes has ended (%d); starts another one", code)
+            try:
+                self._process = process = await self._spawn()
+            except OSError as error:
+                _LOG.warning("the guardian of processes cannot be started: %s", error)
+            else:
+                for pid in self._groups:
+                    self._tell("+", pid)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        import asyncio
+
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", __file__, str(self._grace_s)),
+            env={},
+            stdin=self._reading,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def _tell(self, sign: str, pid: int) -> None:
+        if self._writing >= 0:
+            os.write(self._writing, f"{sign}{pid}\n".encode())
+
+    def _close_pipe(self) -> None:
+        for descriptor in (self._reading, self._writing):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._reading = self._writing = -1
 
 
 def main(grace_s: float) -> None:

@@ -214,6 +214,7 @@ class Runner:
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             # ValueError: a NUL, or text that no encoding has.
             return _CANNOT_START, f"cannot be started: {error}"
+        self._guardian.remember(process.pid)
         self._pid = process.pid
         self._started_at = time.time()
         self._started = self.spec.startup is None

@@ -328,8 +328,10 @@ time.sleep(600)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "guardian_dies"), [(signal.SIGKILL, False), (signal.SIGINT, False), (signal.SIGKILL, True)]
+)
+def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path, number, guardian_dies):
     command = [sys.executable, "-c", textwrap.dedent(SUPERVISED), str(tmp_path), textwrap.dedent(CHILD)]
     supervisor = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
     log = tmp_path / "child.log"
@@ -338,6 +340,14 @@ def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path, number):
         time.sleep(0.02)
     pids = [int(word) for word in log.read_text().split()]
     assert not any(gone(pid) for pid in pids)
+    if guardian_dies:
+        first = guardian_of(supervisor.pid)
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while guardian_of(supervisor.pid) in {0, first} and time.monotonic() < deadline:
+            time.sleep(0.02)
+        # It is told of the processes there are.
+        time.sleep(0.3)
     # To the whole group, as a terminal does on Ctrl-C.
     os.killpg(supervisor.pid, number)
     supervisor.wait(10)
@@ -346,3 +356,21 @@ def test_no_process_outlives_a_supervisor_that_is_killed(tmp_path, number):
         time.sleep(0.02)
     assert all(gone(pid) for pid in pids)
     assert "interrupted" not in log.read_text()
+
+
+def guardian_of(pid):
+    """Process id of a supervisor's guardian, 0 if there is none."""
+    children = psutil.Process(pid).children()
+    return next((each.pid for each in children if not gone(each.pid) and "guardian.py" in str(each.cmdline())), 0)
+
+
+def test_processes_start_and_stay_though_the_guardian_dies(tiny, tmp_path):
+    async def scenario(supervisor):
+        supervisor.start(tiny("one"))
+        await supervisor.wait_ready(timeout_s=10)
+        os.kill(guardian_of(os.getpid()), signal.SIGKILL)
+        supervisor.start(tiny("two"))
+        await supervisor.wait_ready(timeout_s=10)
+        assert [status.restarts for status in supervisor.status()] == [0, 0]
+
+    assert "exited" not in [event.happening for event in run(scenario, tmp_path)]
