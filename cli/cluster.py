@@ -38,12 +38,15 @@ def up(
     if json:
         print_json(state.model_dump(mode="json"))
         return
+    ignored = f"; --port {port} counts from the next start on" if port not in (None, state.gateway_port) else ""
     console.print(
-        f"[green]The cluster is up[/] already (process {state.pid})"
+        f"[green]The cluster is up[/] already (process {state.pid}){ignored}"
         if running
         else f"[green]The cluster is up[/] after {time.monotonic() - begun:.1f} s"
     )
-    console.print(f"  gateway     {state.gateway}  [dim](services answer at http://<service>.localhost)[/]")
+    console.print(
+        f"  gateway     {state.gateway}  [dim](services answer at http://<service>.localhost:{state.gateway_port})[/]"
+    )
     console.print(f"  API server  {state.server}")
     console.print(f"  use it      export KUBECONFIG={state.kubeconfig}", soft_wrap=True)
     console.print("  stop it     blueprints cluster down")

@@ -82,12 +82,16 @@ def logs(
 
     if part is not None and part not in ROLES:
         raise fail(f"no part {part!r}; there are {', '.join(ROLES)}", code=2)
+    where = target(context)
     selector = f"serving.kserve.io/inferenceservice={service}" + (f",component={part}" if part else "")
     command = [
-        *(str(kubectl()), *target(context).arguments, "logs", f"--namespace={namespace}", f"--selector={selector}"),
+        *(str(kubectl()), *where.arguments, "logs", f"--namespace={namespace}", f"--selector={selector}"),
         *("--prefix", "--max-log-requests=50", f"--tail={tail}"),
         *(["--follow"] if follow else []),
     ]
+    there = where.objects("inferenceservices", "--all-namespaces")
+    if (namespace, service) not in {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in there}:
+        raise fail(f"no InferenceService {service!r} in {namespace}; see blueprints status", code=3)
     try:
         raise typer.Exit(subprocess.run(command, check=False).returncode)
     except KeyboardInterrupt:
@@ -129,6 +133,8 @@ def pinned(
         claim, _, named = rest.rpartition("/")
         name = model or named
         if package is not None:
+            if by_registry:
+                _refuse_unknown(name, package)
             return f"{claim}/{name}/{package}"
         if not by_registry:
             return f"{claim}/{name}/{alias}"
@@ -149,6 +155,16 @@ def pinned(
         return pin(node) if isinstance(node, str) and _STORAGE_URI.match(node) else node
 
     return [walk(item) for item in objects]
+
+
+def _refuse_unknown(model: str, package: str) -> None:
+    """Pods would wait for a package that nobody has."""
+    from blueprints.governance.registry import Registry
+
+    with known_errors():
+        known = Registry().by_package_version(package)
+    if known is None and not (Workspace.current().volumes / "models" / model / package).is_dir():
+        raise fail(f"no model package {package!r} of {model!r} in this workspace; see .blueprints/models/{model}")
 
 
 def apply(
@@ -183,14 +199,26 @@ def apply(
 
 def _refuse_during_rollout(where: Target, objects: list[Object]) -> None:
     """Applying manifests again would put a rollout's weights back."""
+    from blueprints.governance.rollout.adapters.http_route import candidate_weight
     from blueprints.governance.rollout.adapters.records import stored_state
+    from blueprints.governance.rollout.state import Phase, StateError
 
     routes = [item["metadata"] for item in objects if item["kind"] == "HTTPRoute"]
     for metadata in routes:
         with known_errors():
             found = where.objects("httproutes", metadata["name"], f"--namespace={metadata.get('namespace', 'default')}")
-            state = stored_state(found[0]) if found else None
-        if state is not None and not state.phase.over:
+            try:
+                state = stored_state(found[0]) if found else None
+            except StateError as error:
+                raise fail(f"{error} (blueprints rollout abort {metadata['name']}), or deploy with --force") from error
+        if state is None:
+            continue
+        if state.phase is Phase.FAILED and candidate_weight(found[0], metadata["name"]):
+            raise fail(
+                f"the last promotion of {state.rollout.service!r} failed and the candidate still answers: try it again "
+                f"(blueprints rollout promote {state.rollout.service}), or deploy over it with --force"
+            )
+        if not state.phase.over:
             raise fail(
                 f"a rollout of {state.rollout.service!r} is under way ({state.phase.replace('_', ' ')}): wait for its "
                 f"end, abort it (blueprints rollout abort {state.rollout.service}), or deploy over it with --force"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ROLES = ("predictor", "transformer", "explainer")
 RESOLVED = "ml-deployment-blueprints/storage-resolved"
+_UNAVAILABLE = "Deployment does not have minimum availability; "
 _ISVC = "serving.kserve.io/inferenceservice"
 
 
@@ -124,14 +125,14 @@ def services_table(services: Sequence[ServiceView]) -> RenderableType:
     if not services:
         return Text("No services. Deploy one: blueprints deploy credit-risk", style="dim")
     headings = ("service", "ready", "traffic", "replicas", "model package", "restarts", "age", "URL")
-    table = Table(*headings, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = _table(headings)
     for one in services:
         mark = {"True": "[green]✓[/]", "False": "[red]✗[/]"}.get(one.ready, "[yellow]…[/]")
         replicas = "\n".join(f"{role} {ready}/{wanted}" for role, (ready, wanted) in one.parts.items())
         share = "" if one.share is None else f"{one.share:.0%}"
         packages = "\n".join(package.rstrip("/").rpartition("/")[2] for package in one.packages)
         restarts = str(one.restarts or "")
-        table.add_row(one.name, mark, share, replicas, packages, restarts, age(one.since), Text(one.url, no_wrap=True))
+        table.add_row(one.name, mark, share, replicas, packages, restarts, age(one.since), Text(one.url))
     said = [Text(f"{one.name}: {one.message}", style="yellow") for one in services if one.message]
     return Group(table, *said)
 
@@ -141,7 +142,7 @@ def pods_table(pods: Sequence[PodView]) -> RenderableType:
     if not pods:
         return Text("No processes.", style="dim")
     headings = ("pod", "status", "restarts", "address", "process", "memory", "age")
-    table = Table(*headings, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = _table(headings)
     for pod in sorted(pods, key=lambda pod: (pod.owner, pod.name)):
         colour = "green" if pod.ready or pod.phase == "Succeeded" else "yellow"
         memory = "" if pod.memory_mb is None else f"{pod.memory_mb:.0f} MB"
@@ -154,6 +155,14 @@ def pods_table(pods: Sequence[PodView]) -> RenderableType:
             memory,
             age(pod.since),
         )
+    return table
+
+
+def _table(headings: Sequence[str]) -> Table:
+    """A table whose cells break instead of losing their end: names and URLs are there to be copied."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
     return table
 
 
@@ -190,7 +199,8 @@ def _service(item: Object, items: Sequence[Object]) -> ServiceView:
     resolved = {(pod["metadata"].get("annotations") or {}).get(RESOLVED, "") for pod in pods}
     settled = all(_is_current(each) for each in (item, *deployments.values()))
     wrong = [c for c in conditions.values() if c["status"] != "True" and c.get("message") and c["type"] != "Ready"]
-    message = "; ".join(dict.fromkeys(c["message"] for c in wrong)) or ready.get("message", "")
+    parts_of = {c["message"].removeprefix(_UNAVAILABLE): c["type"].removesuffix("Ready").lower() for c in wrong}
+    message = "; ".join(f"{part}: {text}" for text, part in parts_of.items()) or ready.get("message", "")
     return ServiceView(
         namespace=namespace,
         name=name,

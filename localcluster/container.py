@@ -182,7 +182,7 @@ def only_container(pod: Object) -> Object:
 
 def _refuse_unsupported(container: Object, where: str) -> None:
     if unknown := sorted(container.keys() - _USED - _IMMATERIAL):
-        raise ManifestError(f"{where}: {unknown[0]} has no counterpart on this machine; remove it from this overlay")
+        raise ManifestError(f"{where}: {unknown[0]} has no counterpart on this machine; remove it")
     resources = container.get("resources") or {}
     asked = {*(resources.get("requests") or {}), *(resources.get("limits") or {})}
     if scarce := sorted(asked - _RESOURCES):

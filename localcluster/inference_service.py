@@ -139,7 +139,7 @@ def components(service: Object, objects: Objects) -> list[Component]:
 def _component(service: Object, role: Role, spec: Object, objects: Objects) -> Component:
     where = f"{label(service)}: spec.{role}"
     if unknown := sorted(spec.keys() - _USED - _POD_FIELDS - _IMMATERIAL):
-        raise ManifestError(f"{where}.{unknown[0]} has no counterpart on this machine; remove it from this overlay")
+        raise ManifestError(f"{where}.{unknown[0]} has no counterpart on this machine; remove it")
     runtime: Object | None = None
     inherited: Object = {}
     if "model" in spec:

@@ -246,7 +246,10 @@ class Handlers:
             message = f'previous terminated container "{container}" in pod "{target.name}" not found'
             raise bad_request(message)
         if path is None:
-            message = f'container "{container}" in pod "{target.name}" is waiting to start: ContainerCreating'
+            statuses = (pod.get("status") or {}).get("containerStatuses") or [{}]
+            waiting = (statuses[0].get("state") or {}).get("waiting") or {}
+            reason = waiting.get("reason", "ContainerCreating")
+            message = f'container "{container}" in pod "{target.name}" is waiting to start: {reason}'
             raise bad_request(message)
         key = Key(PODS.storage, target.namespace, target.name)
         uid = pod["metadata"]["uid"]
