@@ -129,6 +129,20 @@ def promote(
 @app.command()
 def abort(service: Service, namespace: Namespace = None, context: Context = None, json: Json = False) -> None:
     """Take all traffic from the candidate now and end the rollout; the candidate stays for inspection."""
+    from blueprints.governance.rollout.state import StateError
+
+    with known_errors():
+        rollout = _rollout(service, namespace, context)
+        try:
+            rollout.traffic.read()
+        except StateError:
+            rollout.traffic.discard()
+            reason = "the stored rollout could not be read and is gone: stable has all traffic"
+            if json:
+                print_json({"service": service, "phase": "aborted", "reason": reason})
+            else:
+                console.print(reason)
+            return
     _order("abort", service, namespace, context, json, works=False)
 
 

@@ -6,18 +6,22 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from typer import Exit
 
 from blueprints.governance.rollout.adapters.assembly import ServiceRollout
 from blueprints.governance.rollout.adapters.cluster import HTTP_ROUTES, INFERENCE_SERVICES, Cluster
+from blueprints.governance.rollout.adapters.records import STATE
 from blueprints.governance.rollout.config import RolloutConfig
 from blueprints.governance.rollout.evidence import Evidence
 from blueprints.governance.rollout.observation import Counters, Histogram
-from blueprints.governance.rollout.state import Phase, State
+from blueprints.governance.rollout.state import Phase, Stage, State
+from cli.deploy import _refuse_during_rollout
 from cli.rollout import view
-from tests.api_server import CONTEXT, NAMESPACE, api_server, with_service
+from tests.api_server import CONTEXT, NAMESPACE, api_server, overlay, with_service
 
 NEW = "pvc://models/credit-risk/0123456789ab"
 WHERE = ("--context", CONTEXT, "--namespace", NAMESPACE)
@@ -125,3 +129,31 @@ def test_what_cannot_be_is_said_and_changes_nothing(blueprints, cluster):
         assert "Traceback" not in done.stderr
     assert cluster.require(HTTP_ROUTES, "credit-risk") == before
     assert cluster.get(INFERENCE_SERVICES, "credit-risk-candidate") is None
+
+
+def test_a_state_that_cannot_be_read_is_aborted_as_every_command_recommends(blueprints, under_way, cluster):
+    unreadable = {"metadata": {"annotations": {STATE: '{"version":9}'}}}
+    cluster.merge(HTTP_ROUTES, "credit-risk", unreadable)
+    done = blueprints("rollout", "status", "credit-risk", *WHERE)
+    assert done.returncode == 1
+    assert "abort it" in done.stderr
+    done = blueprints("rollout", "abort", "credit-risk", *WHERE, "--json")
+    assert (done.returncode, json.loads(done.stdout)["phase"]) == (0, "aborted"), done.stderr
+    assert under_way.traffic.read()[:2] == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [('{"version":9}', "blueprints rollout abort credit-risk"), (None, "blueprints rollout promote credit-risk")],
+)
+def test_a_deployment_does_not_run_over_what_only_a_rollout_knows(under_way, cluster, capsys, annotation, words):
+    stored = under_way.traffic.read()
+    failed = stored.state.model_copy(update={"phase": Phase.FAILED, "stage": Stage.AWAIT_STABLE, "weight": 100})
+    under_way.traffic.write(failed, stored.version)
+    if annotation is not None:
+        cluster.merge(HTTP_ROUTES, "credit-risk", {"metadata": {"annotations": {STATE: annotation}}})
+    # kubectl sends its token over TLS only, which this server has not.
+    where = SimpleNamespace(objects=lambda *_: [cluster.require(HTTP_ROUTES, "credit-risk")])
+    with pytest.raises(Exit):
+        _refuse_during_rollout(where, overlay())
+    assert words in " ".join(capsys.readouterr().err.split())

@@ -49,11 +49,11 @@ class RolloutConfig(BaseModel):
         step_limit_s: Time at one step after which the analysis is inconclusive.
         on_inconclusive: What follows then.
         ready_limit_s: Time for the candidate to become ready before its first request, and for stable in a promotion.
-        unready_grace_s: Time that the candidate may be unready with traffic on it, all together; `resume` grants it anew.
+        unready_grace_s: Time that the candidate may be unready with traffic on it, all together; `resume` renews it.
         restart_limit: Restarts of the candidate's replicas beyond those of stable's at which it is rolled back.
         settle_s: Time in which the gateway surely follows a change of weights and answers what it had begun.
-        error_tolerance: Excess of the candidate's error rate, or of its share of refused requests, over stable's that is
-            never a reason to roll back.
+        error_tolerance: Excess of the candidate's error rate, or of its share of refused requests, over stable's that
+            is never a reason to roll back.
         error_margin: Excess that no promoted candidate may have.
         false_rollback: Probability, over the whole rollout, that a candidate within all tolerances is rolled back.
         missed_bad: Probability that a candidate with at least `error_margin` is promoted.

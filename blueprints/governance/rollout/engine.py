@@ -33,7 +33,7 @@ def start(traffic: Traffic, rollout: Rollout, config: RolloutConfig, now: float)
     """Stores a new rollout, which an engine then works at.
 
     Raises:
-        RolloutError: Another one is under way.
+        RolloutError: Another one is under way, or its promotion failed and the candidate still answers for stable.
         SupersededError: Someone else wrote at the same time.
     """
     stored = traffic.read()
@@ -41,6 +41,13 @@ def start(traffic: Traffic, rollout: Rollout, config: RolloutConfig, now: float)
         raise RolloutError(
             f"rollout {stored.state.rollout.id} of {stored.state.rollout.service} is under way ({stored.state.phase}): "
             "wait for its end, or abort it"
+        )
+    if stored.state is not None and stored.state.phase is Phase.FAILED and stored.weight != 0:
+        service = stored.state.rollout.service
+        raise RolloutError(
+            f"the last promotion of {service} failed and the candidate still answers, as stable may be unable to: "
+            f"try it again (blueprints rollout promote {service}), or deploy stable anew "
+            f"(blueprints deploy {service} --force)"
         )
     state = State.start(rollout, config, now)
     traffic.write(state, stored.version)

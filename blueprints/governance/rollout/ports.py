@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 from blueprints.governance.rollout.observation import Observation
 from blueprints.governance.rollout.state import Rollout, State
 
+NO_WEIGHT = -1
+"""The weight of a candidate whose share differs from rule to rule."""
+
 
 class SupersededError(Exception):
     """Someone else wrote since the state was read: read again."""
@@ -25,7 +28,8 @@ class Stored(NamedTuple):
 
     Attributes:
         state: The state in the annotation; None if there is no rollout.
-        weight: The candidate's weight as it is in the route, 0 if it has none; someone may have edited it.
+        weight: The candidate's weight as it is in the route, 0 if it has none; someone may have edited it, also so that
+            it is not the same everywhere (`NO_WEIGHT`).
         version: What a write must match (the object's resourceVersion).
     """
 

@@ -24,8 +24,9 @@ from blueprints.governance.rollout.adapters.prometheus import PrometheusMetrics,
 from blueprints.governance.rollout.adapters.release import KnativeRelease, KubernetesRelease, resolve_model
 from blueprints.governance.rollout.adapters.service_metrics import ServiceMetrics, ready
 from blueprints.governance.rollout.config import RolloutConfig
-from blueprints.governance.rollout.engine import Engine, RolloutError, start
-from blueprints.governance.rollout.state import Rollout, State
+from blueprints.governance.rollout.engine import Engine, RolloutError, order, start
+from blueprints.governance.rollout.machine import abort
+from blueprints.governance.rollout.state import Phase, Rollout, State
 
 _LEASE_S = 15
 _MODE = "serving.kserve.io/deploymentMode"
@@ -106,7 +107,7 @@ class ServiceRollout:
         )
 
     def start(self, package: str, config: RolloutConfig, *, by: str) -> State:
-        """Makes the candidate and stores the rollout; `work` does the rest.
+        """Stores the rollout and makes the candidate; `work` does the rest.
 
         A rollout of the same model that is under way is left as it is: what was interrupted can be called again.
 
@@ -116,7 +117,7 @@ class ServiceRollout:
             by: Who starts it.
 
         Raises:
-            RolloutError: A rollout of another model is under way.
+            RolloutError: A rollout of another model is under way, or the last one's promotion failed.
             RegistryError: The registry does not know the package.
             ClusterError: The cluster refuses.
         """
@@ -126,6 +127,7 @@ class ServiceRollout:
         present = self.traffic.read().state
         if present is not None and not present.phase.over:
             if present.rollout.candidate_model == model:
+                self._prepare(present)
                 return present
             raise RolloutError(
                 f"a rollout of {present.rollout.candidate_model} is under way ({present.phase}): wait for its end, "
@@ -134,11 +136,18 @@ class ServiceRollout:
         rollout = Rollout(
             id=secrets.token_hex(4),
             service=self.service,
-            stable_model=self.release.prepare(model),
+            stable_model=model_of(service),
             candidate_model=model,
             started_by=by,
         )
-        return start(self.traffic, rollout, config, time.time())
+        # Whoever is second fails here, and has not touched the first one's candidate.
+        state = start(self.traffic, rollout, config, time.time())
+        try:
+            self.release.prepare(model)
+        except ClusterError:
+            order(self.traffic, lambda now: abort(now, time.time(), by))
+            raise
+        return state
 
     def work(self, on_change: Callable[[State], None] = lambda _: None, *, lease_s: int | None = None) -> State:
         """Works at the rollout until it is over, or waits while another engine does; returns its last state.
@@ -152,8 +161,10 @@ class ServiceRollout:
         Raises:
             RolloutError: There is no rollout.
         """
+        present = self.traffic.read().state
+        if present is not None:
+            self._prepare(present)
         if lease_s is None:
-            present = self.traffic.read().state
             lease_s = _LEASE_S if present is None else max(_LEASE_S, ceil(2 * present.config.interval_s))
         metrics = self._metrics()
         lease = KubernetesLease(self.cluster, self.service, lease_s)
@@ -163,6 +174,11 @@ class ServiceRollout:
                 return Engine(self.traffic, metrics, self.release, lease, SystemClock(), holder, on_change).run()
         finally:
             metrics.close()
+
+    def _prepare(self, state: State) -> None:
+        """Makes the candidate that a rollout waits for, in case that whoever started it was killed before."""
+        if state.phase is Phase.PENDING and not self.release.prepared(state.rollout.candidate_model):
+            self.release.prepare(state.rollout.candidate_model)
 
     def _metrics(self) -> ServiceMetrics | PrometheusMetrics:
         traffic, cluster, service = self.traffic, self.cluster, self.service

@@ -14,8 +14,8 @@ from blueprints.governance.rollout.adapters.cluster import (
     Object,
 )
 from blueprints.governance.rollout.adapters.inference_service import ROLES, candidate_name
-from blueprints.governance.rollout.adapters.records import Ended, annotated, history, stored_state
-from blueprints.governance.rollout.ports import Stored, SupersededError
+from blueprints.governance.rollout.adapters.records import STATE, Ended, annotated, history, stored_state
+from blueprints.governance.rollout.ports import NO_WEIGHT, Stored, SupersededError
 from blueprints.governance.rollout.state import Phase, Stage, State
 
 _GONE = frozenset({Stage.REMOVE_CANDIDATE, Stage.REGISTER})
@@ -67,6 +67,22 @@ class HttpRouteTraffic:
         _tell(self._cluster, stored_state(route), state, written)
         return str(written["metadata"]["resourceVersion"])
 
+    def discard(self) -> None:
+        """Drops a state that may be unreadable and gives stable all traffic, in one write.
+
+        Raises:
+            SupersededError: Someone else wrote at the same time.
+        """
+        route = self._cluster.require(HTTP_ROUTES, self._service)
+        patch = {
+            "metadata": {"annotations": {STATE: None}},
+            "spec": {"rules": weighted_rules(route, self._service, 0)},
+        }
+        try:
+            self._cluster.merge(HTTP_ROUTES, self._service, patch, version=route["metadata"]["resourceVersion"])
+        except (ConflictError, AbsentError) as error:
+            raise SupersededError(str(error)) from error
+
     def history(self) -> tuple[Ended, ...]:
         """How the last rollouts ended, oldest first."""
         return history(self._cluster.require(HTTP_ROUTES, self._service))
@@ -104,17 +120,17 @@ def weighted_rules(route: Object, service: str, weight: int, *, with_candidate: 
 
 
 def candidate_weight(route: Object, service: str) -> int:
-    """The candidate's percentage; the largest one where rules differ."""
-    shares = [0]
+    """The candidate's percentage in the rules that name stable; `NO_WEIGHT` if they differ or one has none."""
+    shares = set()
     for rule in route["spec"]["rules"]:
-        weights = [0, 0]
-        for backend in rule.get("backendRefs") or []:
-            for arm, name in enumerate((service, candidate_name(service))):
-                if _role(backend, name) is not None:
-                    weights[arm] += backend.get("weight", 1)
-        if sum(weights):
-            shares.append(round(100 * weights[1] / sum(weights)))
-    return max(shares)
+        stable, candidate = (
+            [backend.get("weight", 1) for backend in rule.get("backendRefs") or [] if _role(backend, name) is not None]
+            for name in (service, candidate_name(service))
+        )
+        if stable:
+            total = sum(stable + candidate)
+            shares.add(round(100 * sum(candidate) / total) if total else NO_WEIGHT)
+    return shares.pop() if len(shares) == 1 else NO_WEIGHT
 
 
 def entry_services(routes: Sequence[Object], service: str) -> Sequence[str]:

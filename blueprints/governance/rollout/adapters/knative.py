@@ -16,7 +16,7 @@ from blueprints.governance.rollout.adapters.cluster import (
     ConflictError,
     Object,
 )
-from blueprints.governance.rollout.adapters.records import Ended, annotated, history, stored_state
+from blueprints.governance.rollout.adapters.records import STATE, Ended, annotated, history, stored_state
 from blueprints.governance.rollout.adapters.release import revisions
 from blueprints.governance.rollout.ports import Stored, SupersededError
 from blueprints.governance.rollout.state import Phase, State
@@ -54,14 +54,28 @@ class KnativeTraffic:
             if kept["metadata"]["resourceVersion"] != version:
                 raise SupersededError(f"ConfigMap {self._name!r} has changed")
             if state.phase.over:
-                self._split(state)
+                self._set(_percent(state))
             patch = {"metadata": {"annotations": annotated(state, kept)}}
             written = self._cluster.merge(CONFIG_MAPS, self._name, patch, version=version)
             if not state.phase.over:
-                self._split(state)
+                self._set(_percent(state))
         except (ConflictError, AbsentError) as error:
             raise SupersededError(str(error)) from error
         return str(written["metadata"]["resourceVersion"])
+
+    def discard(self) -> None:
+        """Drops a state that may be unreadable, after the last complete revision has got all traffic.
+
+        Raises:
+            SupersededError: Someone else wrote at the same time.
+        """
+        kept = self._kept()
+        patch = {"metadata": {"annotations": {STATE: None}}}
+        try:
+            self._set(0)
+            self._cluster.merge(CONFIG_MAPS, self._name, patch, version=kept["metadata"]["resourceVersion"])
+        except (ConflictError, AbsentError) as error:
+            raise SupersededError(str(error)) from error
 
     def history(self) -> tuple[Ended, ...]:
         """How the last rollouts ended, oldest first."""
@@ -77,8 +91,8 @@ class KnativeTraffic:
         stable, candidate, ready = revisions(self._cluster.require(INFERENCE_SERVICES, self._service))
         return bool(stable), ready and candidate != stable
 
-    def _split(self, state: State) -> None:
-        percentage = {"spec": {"predictor": {"canaryTrafficPercent": _percent(state)}}}
+    def _set(self, percent: int | None) -> None:
+        percentage = {"spec": {"predictor": {"canaryTrafficPercent": percent}}}
         self._cluster.merge(INFERENCE_SERVICES, self._service, percentage)
 
     def _kept(self) -> Object:

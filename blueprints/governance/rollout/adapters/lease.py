@@ -67,9 +67,15 @@ class KubernetesLease:
 
 
 def _holder(lease: Object, now: datetime) -> str:
+    """Who holds it; empty if it has expired, also where another client wrote a time that nobody can read."""
     spec = lease.get("spec") or {}
     if not spec.get("holderIdentity") or not spec.get("renewTime"):
         return ""
-    renewed = datetime.strptime(spec["renewTime"], _TIME).replace(tzinfo=UTC)
-    expired = (now - renewed).total_seconds() > spec.get("leaseDurationSeconds", 0)
+    try:
+        renewed = datetime.fromisoformat(spec["renewTime"])
+    except ValueError:
+        return ""
+    if renewed.tzinfo is None:
+        renewed = renewed.replace(tzinfo=UTC)
+    expired = (now - renewed).total_seconds() > (spec.get("leaseDurationSeconds") or 0)
     return "" if expired else str(spec["holderIdentity"])

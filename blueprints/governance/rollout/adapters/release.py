@@ -47,8 +47,13 @@ class KubernetesRelease:
         self._service = service
         self._registry = registry
 
-    def prepare(self, model: str) -> str:
-        """Makes a candidate that serves a model, or gives the one that is there that model; returns stable's model.
+    def prepared(self, model: str) -> bool:
+        """Whether there is a candidate that serves a model."""
+        candidate = self._candidate()
+        return candidate is not None and model_of(candidate) == model
+
+    def prepare(self, model: str) -> None:
+        """Makes a candidate that serves a model, or gives the one that is there that model.
 
         One that an earlier rollout left behind is made anew; one that someone else made keeps all but its model.
 
@@ -66,7 +71,6 @@ class KubernetesRelease:
             self._cluster.replace(INFERENCE_SERVICES, {**there, "metadata": metadata, "spec": wanted["spec"]})
         elif model_of(there) != model:
             self._move(there, model)
-        return model_of(stable)
 
     def move_model(self, rollout: Rollout) -> None:
         """See `Release`."""
@@ -122,8 +126,12 @@ class KnativeRelease:
         self._service = service
         self._registry = registry
 
-    def prepare(self, model: str) -> str:
-        """Makes a revision with a model and without traffic; returns the present model.
+    def prepared(self, model: str) -> bool:
+        """Whether the newest revision is one with a model."""
+        return model_of(self._cluster.require(INFERENCE_SERVICES, self._service)) == model
+
+    def prepare(self, model: str) -> None:
+        """Makes a revision with a model and without traffic.
 
         Raises:
             ClusterError: The service is not there, names no model, or has parts beside the predictor, each of which
@@ -140,7 +148,6 @@ class KnativeRelease:
         spec["predictor"]["canaryTrafficPercent"] = 0
         version = service["metadata"]["resourceVersion"]
         self._cluster.merge(INFERENCE_SERVICES, self._service, {"spec": spec}, version=version)
-        return model_of(service)
 
     def move_model(self, rollout: Rollout) -> None:
         """See `Release`: the traffic has moved, and the model is the latest revision's."""

@@ -328,6 +328,18 @@ def test_a_rollout_under_way_is_not_replaced_and_one_that_is_over_is():
     assert start(world, ROLLOUT, CONFIG, world.now()).phase is Phase.PENDING
 
 
+def test_a_failed_promotion_keeps_its_traffic_until_a_person_has_put_it_right():
+    world = World()
+    world.stable_ready = lambda _: False
+    world.engine().run()
+    assert (world.state.phase, world.weight) == (Phase.FAILED, 100)
+    with pytest.raises(RolloutError, match="rollout promote credit-risk"):
+        start(world, ROLLOUT, CONFIG, world.now())
+    assert world.weight == 100
+    world.weight = 0
+    assert start(world, ROLLOUT, CONFIG, world.now()).phase is Phase.PENDING
+
+
 def test_an_order_reaches_a_working_engine_and_outlives_its_writes():
     world = World()
     engine = world.engine()

@@ -8,7 +8,7 @@ from blueprints.governance.rollout.adapters.cluster import EVENTS, HTTP_ROUTES, 
 from blueprints.governance.rollout.adapters.http_route import HttpRouteTraffic, candidate_weight, weighted_rules
 from blueprints.governance.rollout.adapters.records import STATE
 from blueprints.governance.rollout.config import RolloutConfig
-from blueprints.governance.rollout.ports import SupersededError
+from blueprints.governance.rollout.ports import NO_WEIGHT, SupersededError
 from blueprints.governance.rollout.state import Phase, Rollout, Stage, State, StateError
 
 ROLLOUT = Rollout(id="r1", service="credit-risk", stable_model="pvc://m/c/old", candidate_model="pvc://m/c/new")
@@ -65,6 +65,30 @@ def test_weights_that_someone_edited_are_seen(cluster):
     cluster.merge(HTTP_ROUTES, "credit-risk", {"spec": {"rules": weighted_rules(route, "credit-risk", 60)}})
     assert traffic.read().weight == 60
     assert traffic.read().state == state(25)
+
+
+def test_rules_that_differ_have_no_weight_and_a_rule_of_the_candidate_alone_does_not_count(cluster):
+    traffic = HttpRouteTraffic(cluster, "credit-risk")
+    traffic.write(state(25), traffic.read().version)
+    rules = cluster.require(HTTP_ROUTES, "credit-risk")["spec"]["rules"]
+    rules[1]["backendRefs"] = [{"name": "credit-risk-transformer", "port": 80}]
+    cluster.merge(HTTP_ROUTES, "credit-risk", {"spec": {"rules": rules}})
+    stored = traffic.read()
+    assert stored.weight == NO_WEIGHT
+    traffic.write(state(25), stored.version)
+    assert traffic.read().weight == 25
+    rules = cluster.require(HTTP_ROUTES, "credit-risk")["spec"]["rules"]
+    preview = {"backendRefs": [{"name": "credit-risk-candidate-transformer", "port": 80, "weight": 1}]}
+    assert candidate_weight({"spec": {"rules": [*rules, preview]}}, "credit-risk") == 25
+
+
+def test_a_state_that_cannot_be_read_is_discarded_and_stable_has_all_traffic(cluster):
+    traffic = HttpRouteTraffic(cluster, "credit-risk")
+    traffic.write(state(25), traffic.read().version)
+    cluster.merge(HTTP_ROUTES, "credit-risk", {"metadata": {"annotations": {STATE: '{"version":9}'}}})
+    traffic.discard()
+    assert traffic.read()[:2] == (None, 0)
+    assert backends(cluster)[0] == {"credit-risk-explainer": 100, "credit-risk-candidate-explainer": 0}
 
 
 def test_the_candidates_backends_go_before_the_candidate_does(cluster):

@@ -6,6 +6,7 @@ from blueprints.governance.rollout.adapters.assembly import ServiceRollout
 from blueprints.governance.rollout.adapters.cluster import CONFIG_MAPS, INFERENCE_SERVICES, ClusterError
 from blueprints.governance.rollout.adapters.inference_service import model_of
 from blueprints.governance.rollout.adapters.knative import KnativeTraffic
+from blueprints.governance.rollout.adapters.records import STATE
 from blueprints.governance.rollout.adapters.release import KnativeRelease
 from blueprints.governance.rollout.config import RolloutConfig
 from blueprints.governance.rollout.ports import SupersededError
@@ -69,6 +70,15 @@ def test_a_percentage_that_is_not_the_states_is_seen(cluster):
 
 
 @pytest.mark.usefixtures("service")
+def test_a_state_that_cannot_be_read_is_discarded_without_traffic_for_the_newest_revision(cluster):
+    traffic = KnativeTraffic(cluster, "sentiment")
+    traffic.write(state(5), traffic.read().version)
+    cluster.merge(CONFIG_MAPS, "sentiment-rollout", {"metadata": {"annotations": {STATE: '{"version":9}'}}})
+    traffic.discard()
+    assert (traffic.read().state, percent(cluster)) == (None, 0)
+
+
+@pytest.mark.usefixtures("service")
 def test_a_write_on_an_older_state_changes_neither_object(cluster):
     traffic = KnativeTraffic(cluster, "sentiment")
     old = traffic.read().version
@@ -82,7 +92,7 @@ def test_a_write_on_an_older_state_changes_neither_object(cluster):
 @pytest.mark.usefixtures("service")
 def test_the_candidate_is_a_revision_without_traffic(cluster):
     release = KnativeRelease(cluster, "sentiment", None)
-    assert release.prepare(NEW) == OLD
+    release.prepare(NEW)
     there = cluster.require(INFERENCE_SERVICES, "sentiment")
     assert (model_of(there), percent(cluster)) == (NEW, 0)
     traffic = KnativeTraffic(cluster, "sentiment")

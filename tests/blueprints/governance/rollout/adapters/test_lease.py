@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
 
 from blueprints.governance.rollout.adapters.lease import KubernetesLease
 
@@ -30,3 +33,19 @@ def test_of_many_at_once_one_gets_it(cluster):
     lease = KubernetesLease(cluster, "credit-risk")
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lease.acquire, [f"engine-{number}" for number in range(8)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("written", "holder"),
+    [
+        ("2999-01-01T00:00:00Z", "other"),
+        ("2999-01-01T00:00:00.5+02:00", "other"),
+        ("2999-01-01T00:00:00", "other"),
+        ("2020-01-01T00:00:00Z", ""),
+        ("yesterday", ""),
+    ],
+)
+def test_a_time_that_another_client_wrote_is_read_and_one_that_nobody_can_read_has_expired(written, holder):
+    lease = {"spec": {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": written}}
+    there = SimpleNamespace(get=lambda *_: lease)
+    assert KubernetesLease(there, "credit-risk").holder() == holder

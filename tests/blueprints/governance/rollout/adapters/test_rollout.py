@@ -24,6 +24,7 @@ from blueprints.governance.rollout.adapters.cluster import (
     HTTP_ROUTES,
     INFERENCE_SERVICES,
     Cluster,
+    ClusterError,
     Kind,
 )
 from blueprints.governance.rollout.adapters.http_route import candidate_weight
@@ -239,6 +240,53 @@ def test_sigterm_gives_the_lease_back_and_leaves_the_rollout(cluster, kubeconfig
     assert rollout.traffic.read().weight == 50
     order(rollout.traffic, lambda state: machine.abort(state, time.time(), "alice"))
     assert rollout.traffic.read().weight == 0
+
+
+def test_who_starts_second_does_not_touch_the_first_ones_candidate(cluster, monkeypatch):
+    first, second = (ServiceRollout.of(cluster, "credit-risk", registry=None) for _ in range(2))
+    read = second.traffic.read
+
+    def overtaken():
+        stored = read()
+        monkeypatch.setattr(second.traffic, "read", read)
+        first.start(NEW, QUICK, by="alice")
+        return stored
+
+    monkeypatch.setattr(second.traffic, "read", overtaken)
+    with pytest.raises(RolloutError, match="under way"):
+        second.start("pvc://models/credit-risk/ffffffffffff", QUICK, by="bob")
+    assert model_of(cluster.require(INFERENCE_SERVICES, "credit-risk-candidate")) == NEW
+
+
+@pytest.mark.usefixtures("callers")
+@pytest.mark.parametrize("again", ["start", "resume"])
+def test_a_start_that_was_killed_before_it_made_the_candidate_is_made_up_for(cluster, monkeypatch, again):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    rollout = ServiceRollout.of(cluster, "credit-risk", registry=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(rollout.release, "prepare", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rollout.start(NEW, FAST, by="alice")
+    assert rollout.traffic.read().state.phase == "pending"
+    assert cluster.get(INFERENCE_SERVICES, "credit-risk-candidate") is None
+    if again == "start":
+        rollout.start(NEW, FAST, by="alice")
+        assert cluster.get(INFERENCE_SERVICES, "credit-risk-candidate") is not None
+    else:
+        assert rollout.work().phase == "promoted"
+
+
+def test_a_candidate_that_the_cluster_refuses_leaves_no_rollout_under_way(cluster, monkeypatch):
+    def refused(_):
+        raise ClusterError("quota")
+
+    rollout = ServiceRollout.of(cluster, "credit-risk", registry=None)
+    monkeypatch.setattr(rollout.release, "prepare", refused)
+    with pytest.raises(ClusterError, match="quota"):
+        rollout.start(NEW, QUICK, by="alice")
+    assert rollout.traffic.read().state.phase == "aborted"
 
 
 def test_a_rollout_does_not_begin_before_the_candidates_own_deployments_are_there(
