@@ -136,6 +136,8 @@ class PodController(Controller):
             self._end(key, local, drain_s=0, grace_s=0)
             return None
         if pod is None:
+            # Of a pod that an earlier cluster ran, nothing else is left.
+            self._remove_logs(key)
             return None
         if pod["metadata"].get("deletionTimestamp"):
             await self._delete(key, pod, local)

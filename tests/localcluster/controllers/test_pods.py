@@ -355,6 +355,26 @@ def test_after_a_restart_of_the_cluster_pods_run_again_and_no_process_is_left(tm
     assert not psutil.pid_exists(process_of(after))
 
 
+def test_logs_of_a_finished_pod_go_with_it_after_a_restart_of_the_cluster_too(tmp_path):
+    async def first(cluster):
+        await cluster.apply(pod("one", "--say=done", "--exit=0", spec={"restartPolicy": "Never"}))
+        await until(succeeded(cluster))
+
+    async def second(cluster):
+        assert await cluster.kubectl("logs", "one") == "done\n"
+        await cluster.kubectl("delete", "pod", "one")
+        await until(lambda: not list((tmp_path / "logs").rglob("one.log*")))
+
+    def succeeded(cluster):
+        async def there():
+            return (await cluster.pod("one")).get("status", {}).get("phase") == "Succeeded"
+
+        return there
+
+    run(first, tmp_path)
+    run(second, tmp_path)
+
+
 def test_all_pods_end_together_however_long_one_takes(tmp_path, monkeypatch):
     monkeypatch.setattr("localcluster.controllers.pods._SHUTDOWN_S", 1.0)
     ended = []
