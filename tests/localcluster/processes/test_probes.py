@@ -1,11 +1,13 @@
 import asyncio
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import grpc
 import pytest
 
+from localcluster.api.certificate import server_context
 from localcluster.ports import free_ports
 from localcluster.processes.probes import healthy
 from localcluster.processes.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
@@ -15,8 +17,9 @@ def holds(action, timeout_s=1.0):
     return asyncio.run(healthy(Probe(action, timeout_s=timeout_s), {"PATH": "/usr/bin:/bin"}))
 
 
-@pytest.fixture(scope="module")
-def web():
+def serving(context=None):
+    """A web server that answers with the status that its path names."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             wanted = self.path.strip("/") or "200"
@@ -27,15 +30,34 @@ def web():
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
     server.server_close()
 
 
+@pytest.fixture(scope="module")
+def web():
+    yield from serving()
+
+
+@pytest.fixture
+def secure_web(tmp_path):
+    yield from serving(server_context(tmp_path))
+
+
 @pytest.mark.parametrize(("status", "good"), [(200, True), (302, True), (399, True), (404, False), (503, False)])
 def test_http_is_healthy_from_200_to_399(web, status, good):
     assert holds(HttpGet("127.0.0.1", web, f"/{status}")) is good
+
+
+def test_https_verifies_no_certificate_and_so_loads_no_authorities(secure_web, monkeypatch):
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: pytest.fail("takes 20 ms and more"))
+    monkeypatch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda *_: pytest.fail("takes 20 ms and more"))
+    for status, good in ((200, True), (503, False)):
+        assert holds(HttpGet("127.0.0.1", secure_web, f"/{status}", "https")) is good
 
 
 def test_http_sends_the_manifests_headers(web):
