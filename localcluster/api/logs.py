@@ -62,7 +62,7 @@ async def read(path: Path, options: LogOptions, ended: Callable[[], bool]) -> As
     """Pieces of a log.
 
     Args:
-        path: The file; when it is renamed and begun anew, what follows comes from the new one.
+        path: The file; when it is renamed and begun anew, or cut to nothing, what follows comes from its new beginning.
         options: Which part.
         ended: Whether nothing more will be written, so that following it ends.
     """
@@ -83,6 +83,10 @@ async def _pieces(path: Path, options: LogOptions, ended: Callable[[], bool]) ->
             last_look = ended() or not options.follow
             while descriptor is not None and (piece := os.read(descriptor, _CHUNK)):
                 yield piece
+            if descriptor is not None and os.fstat(descriptor).st_size < os.lseek(descriptor, 0, os.SEEK_CUR):
+                # It was cut, and whoever writes it goes on at its new end.
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                continue
             if _replaced(path, descriptor):
                 # What was written between the last read and the renaming is in the old file.
                 while descriptor is not None and (piece := os.read(descriptor, _CHUNK)):

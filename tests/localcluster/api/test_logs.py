@@ -124,6 +124,31 @@ def test_following_goes_on_through_a_restart_until_the_pod_has_ended(api, pod):
     assert sorted(text.split()) == ["four", "last", "three", "two", "words"]
 
 
+def test_following_goes_on_when_the_log_is_cut(api, pod):
+    path = pod("cut", "a long first line\n")
+    pieces, first = [], threading.Event()
+
+    def follow():
+        with api.http.stream("GET", f"{PODS}/cut/log", params={"follow": "true"}) as response:
+            for piece in response.iter_text():
+                pieces.append(piece)
+                first.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    assert first.wait(5)
+    with path.open("a") as file:
+        os.truncate(path, 0)
+        file.write("two\n")
+        file.flush()
+        time.sleep(0.5)
+        file.write("three\n")
+    time.sleep(0.5)
+    api.ok("DELETE", f"{PODS}/cut")
+    thread.join(5)
+    assert "".join(pieces) == "a long first line\ntwo\nthree\n"
+
+
 def test_following_ends_with_the_pod(api, pod):
     pod("brief", "hello\n")
     result = []
