@@ -28,6 +28,7 @@ class Applier:
         self._applied: dict[str, str] = {}
         # What writes answered, for as long as the cache is behind.
         self._written: dict[tuple[Resource, Key], Object] = {}
+        cache.listen(self._changed)
 
     def latest(self, resource: Resource, key: Key) -> Object | None:
         """The object as the cache has it, or as the last write through here left it, if that is later."""
@@ -59,9 +60,11 @@ class Applier:
             if self._applied.get(uid) == digest and covers(there, wanted):
                 return False
         applied = await self._client.apply(resource, wanted)
+        # The cache may not have seen yet what was made a moment ago.
+        new = there is None and applied["metadata"]["uid"] not in self._applied
         self._applied[applied["metadata"]["uid"]] = digest
         self.wrote(resource, applied)
-        return there is None
+        return new
 
     async def prune(self, resource: Resource, owner: Object, wanted: set[str]) -> None:
         """Deletes what an object owns beyond the names that are wanted."""
@@ -69,6 +72,14 @@ class Applier:
             metadata = item["metadata"]
             if metadata["name"] not in wanted and "deletionTimestamp" not in metadata:
                 await self._client.delete(resource, metadata["name"], metadata["namespace"], uid=metadata["uid"])
+
+    def _changed(self, resource: Resource, item: Object) -> None:
+        """Forgets what is gone."""
+        key, uid = key_of(item), item["metadata"]["uid"]
+        if self._cache.get(resource, key) is None:
+            self._applied.pop(uid, None)
+            if (written := self._written.get((resource, key))) is not None and written["metadata"]["uid"] == uid:
+                del self._written[resource, key]
 
 
 def _is_later(item: Object, *, than: Object) -> bool:
