@@ -145,7 +145,7 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
             JobController(client, cache, recorder),
             CronJobController(client, cache, recorder),
             ServiceController(client, cache, addresses, proxy),
-            InferenceServiceController(client, cache),
+            InferenceServiceController(client, cache, recorder),
         ]
         async with asyncio.TaskGroup() as group:
             logs = (folder / LOG, folder / "logs" / f"{GATEWAY}.log")

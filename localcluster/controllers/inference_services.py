@@ -23,6 +23,7 @@ from localcluster.component_objects import INFERENCE_SERVICE_LABEL, deployment, 
 from localcluster.controllers.applier import Applier, difference
 from localcluster.controllers.client import Client
 from localcluster.controllers.controller import Cache, Controller, Key, key_of, matches, owner_reference
+from localcluster.controllers.recorder import Recorder
 from localcluster.inference_service import ROLES, Component, UnfitRuntimeError, components, service_name
 from localcluster.inference_status import Failure, Observed, Part, component_condition, status_of
 from localcluster.render import ManifestError, Object, Objects
@@ -34,7 +35,13 @@ _GATEWAY_FOLLOWS_S = 0.5
 
 
 class InferenceServiceController(Controller):
-    """Does what KServe's controller does in Standard mode; the key is an InferenceService's."""
+    """Does what KServe's controller does in Standard mode; the key is an InferenceService's.
+
+    Args:
+        client: Where it writes.
+        cache: What it reads.
+        recorder: Where it tells of what it does.
+    """
 
     name = "inference-services"
     watches = (
@@ -49,8 +56,9 @@ class InferenceServiceController(Controller):
         GATEWAYS,
     )
 
-    def __init__(self, client: Client, cache: Cache) -> None:
+    def __init__(self, client: Client, cache: Cache, recorder: Recorder) -> None:
         super().__init__(client, cache)
+        self._recorder = recorder
         self._applier = Applier(client, cache)
         # Since when all components are ready.
         self._complete_since: dict[Key, float] = {}
@@ -103,7 +111,7 @@ class InferenceServiceController(Controller):
         for part in parts:
             for resource, wanted in ((SERVICES, service(part, owner)), (DEPLOYMENTS, deployment(part, owner))):
                 if await self._applier.apply(resource, wanted):
-                    await self.client.event(item, "Created", f"created {resource.kind} {part.service}")
+                    self._recorder.record(item, "Created", f"created {resource.kind} {part.service}")
         for resource in (DEPLOYMENTS, SERVICES):
             await self._applier.prune(resource, item, {part.service for part in parts})
 
@@ -142,7 +150,7 @@ class InferenceServiceController(Controller):
         written = await self.client.merge(INFERENCE_SERVICES, name, namespace, {"status": patch}, subresource="status")
         if written is not None:
             self._applier.wrote(INFERENCE_SERVICES, written)
-            await self._record(item, before, status)
+            self._record(item, before, status)
         return behind_s or None
 
     def _gateway_behind(self, key: Key, *, complete: bool) -> float:
@@ -157,17 +165,17 @@ class InferenceServiceController(Controller):
         wanted = {"app": f"isvc.{service}"}
         return [pod for pod in self.cache.all(PODS, namespace) if matches(pod["metadata"].get("labels"), wanted)]
 
-    async def _record(self, item: Object, before: Object, now: Object) -> None:
+    def _record(self, item: Object, before: Object, now: Object) -> None:
         """Makes Events of what is ready now, what no longer is, and of a new failure."""
         earlier = {condition["type"]: condition["status"] for condition in before.get("conditions") or []}
         for condition in now["conditions"]:
             type_, status = condition["type"], condition["status"]
             if status == "True" and earlier.get(type_) != "True":
-                await self.client.event(item, type_, condition.get("message") or "is ready")
+                self._recorder.record(item, type_, condition.get("message") or "is ready")
             elif status == "False" and earlier.get(type_) == "True":
                 message = condition.get("message") or condition.get("reason", "")
-                await self.client.event(item, f"{type_.removesuffix('Ready')}NotReady", message, type_="Warning")
+                self._recorder.record(item, f"{type_.removesuffix('Ready')}NotReady", message, warning=True)
         failure = now["modelStatus"].get("lastFailureInfo")
         if failure is not None and failure != (before.get("modelStatus") or {}).get("lastFailureInfo"):
             message = ": ".join(filter(None, (failure.get("location"), failure["message"])))
-            await self.client.event(item, failure["reason"], message, type_="Warning")
+            self._recorder.record(item, failure["reason"], message, warning=True)

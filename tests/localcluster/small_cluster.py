@@ -107,11 +107,11 @@ async def small_cluster(folder, *, gateway=False, pods=False):
         of_pods = [DeploymentController, PodController] if pods else []
         kinds = [InferenceServiceController, ServiceController, *of_pods]
         cache = Cache(client, {resource for kind in kinds for resource in kind.watches})
-        loops = [cache, InferenceServiceController(client, cache), ServiceController(client, cache, space, proxy)]
+        services = ServiceController(client, cache, space, proxy)
+        loops = [cache, recorder, InferenceServiceController(client, cache, recorder), services]
         if pods:
             workspace = Workspace(folder / "home")
             loops += [
-                recorder,
                 DeploymentController(client, cache, recorder),
                 PodController(
                     client,

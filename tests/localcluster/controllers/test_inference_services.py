@@ -56,6 +56,11 @@ async def becomes(cluster, status, kind="Ready"):
     await until(there)
 
 
+async def events(cluster):
+    items, _ = await cluster.client.list(EVENTS, "shop")
+    return [event for event in items if event["involvedObject"]["kind"] == "InferenceService"]
+
+
 ALL = {"shop-predictor", "shop-transformer", "shop-explainer"}
 
 
@@ -78,11 +83,12 @@ def test_a_service_becomes_deployments_and_services_and_is_ready_when_they_are(t
         assert told["servingRuntimeName"] == "tiny"
         assert told["deploymentMode"] == "Standard"
         assert told["components"]["predictor"]["restUrl"].endswith(":8080")
-        events, _ = await cluster.client.list(EVENTS, "shop")
-        mine = [event["reason"] for event in events if event["involvedObject"]["kind"] == "InferenceService"]
-        assert sorted(mine) == sorted(
-            ["Created"] * 6 + ["PredictorReady", "TransformerReady", "ExplainerReady", "IngressReady", "Ready"]
-        )
+        wanted = ["Created"] * 6 + ["PredictorReady", "TransformerReady", "ExplainerReady", "IngressReady", "Ready"]
+
+        async def recorded():
+            return sorted(event["reason"] for event in await events(cluster)) == sorted(wanted)
+
+        await until(recorded)
 
     run(tmp_path, shop, scenario)
 
@@ -125,6 +131,12 @@ def test_what_is_no_longer_wanted_goes_and_what_was_changed_by_others_comes_back
             return predictor["spec"]["replicas"] == 1 and await cluster.get(SERVICES, "shop-predictor")
 
         await until(back)
+
+        async def counted():
+            again = "created Service shop-predictor"
+            return [event["count"] for event in await events(cluster) if event["message"] == again] == [2]
+
+        await until(counted)
         del shop["InferenceService"]["spec"]["transformer"]
         await cluster.apply(shop["InferenceService"])
         await made(cluster, ALL - {"shop-transformer"})
