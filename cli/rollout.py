@@ -41,6 +41,7 @@ Prometheus = Annotated[
     str, typer.Option(help="URL of a Prometheus to read; the pods' own /metrics by default.", envvar="PROMETHEUS_URL")
 ]
 
+_PATIENCE_S = 10
 _COLOURS = {"promoted": "green", "rolled_back": "red", "failed": "red", "aborted": "yellow", "paused": "yellow"}
 
 
@@ -180,7 +181,7 @@ def view(state: State, engine: str) -> RenderableType:
     )
     share = round(40 * figures.candidate.weight / 100)
     bar = Text.assemble(
-        ("█" * (40 - share), "blue"), ("█" * share, "magenta"), f"  {figures.candidate.weight} % candidate"
+        ("█" * (40 - share), "blue"), ("░" * share, "magenta"), f"  {figures.candidate.weight} % candidate"
     )
     table = Table("", "model", "weight", "requests", "errors", "p50", "p99", box=None, header_style="bold")
     for name, arm in (("stable", figures.stable), ("candidate", figures.candidate)):
@@ -252,17 +253,29 @@ def _work(rollout: ServiceRollout, json: bool) -> None:
 
 
 class _Lines:
-    """Prints a line for each transition, where there is no terminal."""
+    """Prints a line for each transition, and now and then what it waits for, where there is no terminal."""
 
     def __init__(self) -> None:
         self._at = 0.0
+        self._told = time.monotonic()
+        self._waits = False
 
     def __call__(self, state: State) -> None:
         for line in state.history:
             if line.at > self._at:
                 self._at = line.at
-                at = datetime.fromtimestamp(line.at, UTC).strftime("%H:%M:%S")
-                sys.stdout.write(f"{at}  {line.weight:>3} %  {line.phase.replace('_', ' ')}: {line.reason}\n")
+                self._tell(line.at, line.weight, line.phase, line.reason)
+                self._waits = False
+        # What it waits for: at once after a transition, then now and then.
+        if not state.phase.over and state.reason != state.history[-1].reason:
+            if not self._waits or time.monotonic() - self._told >= _PATIENCE_S:
+                self._tell(time.time(), state.weight, state.phase, state.reason)
+            self._waits = True
+
+    def _tell(self, at: float, weight: int, phase: str, reason: str) -> None:
+        self._told = time.monotonic()
+        clock = datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+        sys.stdout.write(f"{clock}  {weight:>3} %  {phase.replace('_', ' ')}: {reason}\n")
         sys.stdout.flush()
 
 

@@ -117,7 +117,7 @@ class ServiceRollout:
             by: Who starts it.
 
         Raises:
-            RolloutError: A rollout of another model is under way, or the last one's promotion failed.
+            RolloutError: A rollout of another model is under way, the last one's promotion failed, or stable serves it.
             RegistryError: The registry does not know the package.
             ClusterError: The cluster refuses.
         """
@@ -125,6 +125,10 @@ class ServiceRollout:
         name = (service["metadata"].get("labels") or {}).get("model", self.service)
         model = resolve_model(package, stable_model=model_of(service), name=name, registry=self.registry)
         present = self.traffic.read().state
+        if model == model_of(service) and (present is None or present.phase.over):
+            raise RolloutError(
+                f"{self.service!r} serves {model} already: name another package, or train one (blueprints run {name})"
+            )
         if present is not None and not present.phase.over:
             if present.rollout.candidate_model == model:
                 self._prepare(present)

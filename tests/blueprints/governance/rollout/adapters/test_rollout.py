@@ -301,3 +301,10 @@ def test_a_rollout_does_not_begin_before_the_candidates_own_deployments_are_ther
     assert "not ready" in state.reason
     assert all(line.weight == 0 for line in state.history)
     eventually(lambda: cluster.get(DEPLOYMENTS, "credit-risk-candidate-predictor") is not None)
+
+
+def test_what_stable_serves_already_is_no_candidate(cluster):
+    rollout = ServiceRollout.of(cluster, "credit-risk", registry=None)
+    with pytest.raises(RolloutError, match="serves pvc://models/credit-risk/champion already"):
+        rollout.start("pvc://models/credit-risk/champion", FAST, by="alice")
+    assert cluster.get(INFERENCE_SERVICES, "credit-risk-candidate") is None
