@@ -138,14 +138,15 @@ def pinned(
             return f"{claim}/{name}/{package}"
         if not by_registry:
             return f"{claim}/{name}/{alias}"
+        # As for pods: a folder of the claim comes before the registry.
+        aliased = f"{claim}/{name}/{alias}"
+        if (Workspace.current().volumes / aliased.partition("://")[2]).is_dir():
+            return aliased
         with known_errors():
             registered = Registry().by_alias(name, alias)
-        if registered is not None:
-            return f"{claim}/{name}/{registered.package_version}"
-        # A claim's folder may hold what no registry knows.
-        if (Workspace.current().volumes / uri.partition("://")[2]).is_dir():
-            return uri
-        raise fail(f"no {alias} of {name!r} in this workspace; train one: blueprints run {named}")
+        if registered is None:
+            raise fail(f"no {alias} of {name!r} in this workspace; train one: blueprints run {named}")
+        return f"{claim}/{name}/{registered.package_version}"
 
     def walk(node: Any) -> Any:
         if isinstance(node, dict):
@@ -161,9 +162,11 @@ def _refuse_unknown(model: str, package: str) -> None:
     """Pods would wait for a package that nobody has."""
     from blueprints.governance.registry import Registry
 
+    if (Workspace.current().volumes / "models" / model / package).is_dir():
+        return
     with known_errors():
         known = Registry().by_package_version(package)
-    if known is None and not (Workspace.current().volumes / "models" / model / package).is_dir():
+    if known is None:
         raise fail(f"no model package {package!r} of {model!r} in this workspace; see .blueprints/models/{model}")
 
 
