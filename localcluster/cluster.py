@@ -41,6 +41,7 @@ from localcluster.daemon import (
     KUBECONFIG,
     LARGEST_LOG_BYTES,
     LOG,
+    ClusterError,
     ClusterState,
     identity,
     remove_state,
@@ -58,7 +59,8 @@ _LOG = logging.getLogger("localcluster")
 _GATEWAY_READY_S = 30
 _SYNCED_S = 30
 _FILES = 65_536
-_LOGS_S = 30
+_LOOK_S = 5
+_OBJECTS = "objects"
 
 
 class _Kept(BaseModel):
@@ -106,7 +108,7 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
 
         server = await stack.enter_async_context(
             ApiServer(
-                folder / "objects",
+                folder / _OBJECTS,
                 token=kept.token,
                 port=_if_free(kept.port),
                 secure_port=_if_free(kept.secure_port),
@@ -149,7 +151,12 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
         ]
         async with asyncio.TaskGroup() as group:
             logs = (folder / LOG, folder / "logs" / f"{GATEWAY}.log")
-            runs = [cache.run(), recorder.run(), _bound(logs), *(controller.run() for controller in controllers)]
+            runs = [
+                cache.run(),
+                recorder.run(),
+                _keep_house(folder / _OBJECTS, logs),
+                *(controller.run() for controller in controllers),
+            ]
             tasks = [group.create_task(run) for run in runs]
             gateway = Supervisor(folder / "logs")
             try:
@@ -177,10 +184,16 @@ async def running(workspace: Workspace, *, port: int | None = None) -> AsyncIter
                 await asyncio.gather(*map(cancelled, tasks))
 
 
-async def _bound(logs: Sequence[Path]) -> None:
-    """Keeps logs from growing without end."""
+async def _keep_house(objects: Path, logs: Sequence[Path]) -> None:
+    """Keeps logs from growing without end, and ends a cluster whose objects were deleted from the disk.
+
+    Raises:
+        ClusterError: What is written would be lost.
+    """
     while True:
-        await asyncio.sleep(_LOGS_S)
+        await asyncio.sleep(_LOOK_S)
+        if not objects.exists():
+            raise ClusterError(f"{objects} was deleted while the cluster ran; start it anew: blueprints cluster up")
         for log in logs:
             if log.exists():
                 bound_log(log, LARGEST_LOG_BYTES)

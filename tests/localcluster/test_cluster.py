@@ -232,6 +232,18 @@ def test_a_cluster_that_is_still_starting_is_found_and_stopped(tmp_path):
     assert daemon.read_state(workspace) is None
 
 
+def test_a_cluster_whose_objects_are_deleted_ends_and_says_so(tmp_path):
+    workspace = Workspace(tmp_path)
+    state = daemon.start(port=0, workspace=workspace)
+    shutil.rmtree(workspace.cluster / "objects")
+    deadline = time.monotonic() + 30
+    while daemon.alive(state.pid, state.started):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "was deleted while the cluster ran" in (workspace.cluster / "cluster.log").read_text()
+    assert daemon.status(workspace=workspace) is None
+
+
 def test_a_process_is_known_whatever_the_clock_says():
     own = daemon.identity(os.getpid())
     assert own == daemon.identity(os.getpid())
