@@ -192,7 +192,7 @@ async def _keep_house(objects: Path, logs: Sequence[Path]) -> None:
     """
     while True:
         await asyncio.sleep(_LOOK_S)
-        if not objects.exists():
+        if not await asyncio.to_thread(objects.exists):
             raise ClusterError(f"{objects} was deleted while the cluster ran; start it anew: blueprints cluster up")
         for log in logs:
             if log.exists():
