@@ -14,6 +14,7 @@ from typing import Any
 from localcluster.admission.quantity import quantity
 from localcluster.inference_service import CONTAINER, MODE, ROLES
 from localcluster.render import Object
+from localcluster.schemas.kserve import FRAMEWORKS
 
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _KNATIVE_AUTOSCALER = "autoscaling.knative.dev/class"
@@ -37,19 +38,6 @@ STORAGE_SCHEMES = (
     "hf://",
 )
 _AZURE_BLOB = re.compile(r"https://(.+?).blob.core.windows.net/(.+)")
-# Predictors of the time before ServingRuntimes, in the order in which KServe looks for them, and their formats.
-_FRAMEWORKS = (
-    "sklearn",
-    "tensorflow",
-    "xgboost",
-    "pytorch",
-    "triton",
-    "onnx",
-    "huggingface",
-    "pmml",
-    "lightgbm",
-    "paddle",
-)
 _SPEAK_V2 = {"triton", "onnx", "huggingface"}
 _FORMATS_OF_V2 = {"triton", "vLLM"}
 _FIELDS = {
@@ -81,7 +69,7 @@ def fill_inference_service(service: Object) -> None:
 
 
 def _fill_model(predictor: Object) -> None:
-    for framework in _FRAMEWORKS:
+    for framework in FRAMEWORKS:
         if framework in predictor:
             given = predictor.pop(framework)
             if framework in _SPEAK_V2:
@@ -162,7 +150,7 @@ def _component_problems(role: str, part: Object, annotations: Mapping[str, str])
 def _implementations(role: str, part: Object) -> int:
     containers = part.get("containers", [])
     if role == "predictor":
-        models = sum(field in part for field in (*_FRAMEWORKS, "model"))
+        models = sum(field in part for field in (*FRAMEWORKS, "model"))
         named = sum(container.get("name") == CONTAINER for container in containers)
         return models + named or min(1, len(containers))
     return ("art" in part) + (len(containers) > 0)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from localcluster.api.resources import Resource
 from localcluster.render import Object
+from localcluster.schemas.kserve import FRAMEWORKS
 
 KUBERNETES = "1.37"
 _DEFINITIONS = "#/$defs/"
@@ -23,20 +24,7 @@ _KEY_DEFAULTS = {"protocol": "TCP"}
 
 # Of KServe's kinds: lists of a pod that have no keys there, and fields that hold one container.
 _UNKEYED = ("containers", "initContainers", "hostAliases", "imagePullSecrets", "volumes", "ephemeralContainers")
-_MODEL_CONTAINERS = (
-    "model",
-    "art",
-    "huggingface",
-    "lightgbm",
-    "onnx",
-    "paddle",
-    "pmml",
-    "pytorch",
-    "sklearn",
-    "tensorflow",
-    "triton",
-    "xgboost",
-)
+_MODEL_CONTAINERS = ("model", "art", *FRAMEWORKS)
 
 ListType = Literal["atomic", "set", "map"]
 

@@ -166,21 +166,21 @@ _BY_FIELD: dict[str, Schema] = {
 }
 # Newer than the CRDs.
 _UNKNOWN = {"tracing", "schedulingGroup", "userAnnotations"}
-_FRAMEWORKS = (
-    "model",
-    "huggingface",
-    "lightgbm",
-    "onnx",
-    "paddle",
-    "pmml",
-    "pytorch",
+# Predictors of the time before ServingRuntimes, in the order in which KServe looks for them.
+FRAMEWORKS = (
     "sklearn",
     "tensorflow",
-    "triton",
     "xgboost",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
 )
 _NAMED_MODEL = Rule(
-    lambda canary: all("name" in canary["predictor"].get(field, {"name": ""}) for field in _FRAMEWORKS),
+    lambda canary: all("name" in canary["predictor"].get(field, {"name": ""}) for field in ("model", *FRAMEWORKS)),
     "the model of a canary's predictor must have a name",
 )
 _NO_DEBUGGING: Schema = {"properties": {"ephemeralContainers": None}}
