@@ -55,7 +55,7 @@ compile: install  ## Compile every pipeline to YAML in build/pipelines
 alibi: .venv-alibi/.installed  ## Make the environment of the anchor explainer (.venv-alibi)
 
 lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that still fit
-	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra cluster --extra dev -o locks/dev.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra text-serving --extra cluster --extra dev -o locks/dev.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra serving -c locks/dev.txt -o locks/serving.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines -c locks/dev.txt -o locks/jobs.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/alibi.in --override locks/alibi-overrides.in -o locks/alibi.txt

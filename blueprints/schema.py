@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ColumnKind = Literal["number", "integer", "category", "timestamp"]
+ColumnKind = Literal["number", "integer", "category", "timestamp", "text"]
 
 
 class Column(BaseModel):
@@ -14,12 +14,14 @@ class Column(BaseModel):
 
     Attributes:
         name: Identifier, lower case with underscores; the same in data, models and requests.
-        kind: `number` (float), `integer`, `category` (one of `categories`) or `timestamp` (UTC).
+        kind: `number` (float), `integer`, `category` (one of `categories`), `timestamp` (UTC) or `text`.
         title: The name in plain words, as used in reports and in reasons for a decision.
         description: What the value means, one sentence.
         unit: Unit of a number: `"NTD"`, `"years"`, `"months"`; empty if it has none.
         minimum: Smallest accepted number, inclusive. Only for numbers.
         maximum: Largest accepted number, inclusive. Only for numbers.
+        minimum_length: Fewest characters of a text.
+        maximum_length: Most characters of a text.
         categories: Accepted labels in their order; a label's position is its code in tensors.
         nullable: Whether a value may be missing (NaN in tensors, `null` in JSON).
     """
@@ -33,6 +35,8 @@ class Column(BaseModel):
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
+    minimum_length: int | None = Field(default=None, ge=0)
+    maximum_length: int | None = Field(default=None, ge=1)
     categories: tuple[str, ...] = ()
     nullable: bool = False
 
@@ -45,6 +49,10 @@ class Column(BaseModel):
             raise ValueError(f"column {self.name!r}: categories repeat")
         if not numeric and (self.minimum is not None or self.maximum is not None):
             raise ValueError(f"column {self.name!r}: only numbers have a minimum and a maximum")
+        if self.kind != "text" and (self.minimum_length is not None or self.maximum_length is not None):
+            raise ValueError(f"column {self.name!r}: only texts have a minimum and a maximum length")
+        if (self.minimum_length or 0) > (self.maximum_length or float("inf")):
+            raise ValueError(f"column {self.name!r}: minimum_length is above maximum_length")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"column {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         return self
@@ -56,12 +64,14 @@ class Column(BaseModel):
 
 
 class TableSchema(BaseModel):
-    """A table with a binary target and the roles that its columns play.
+    """A table with a target and the roles that its columns play.
 
     Attributes:
         columns: Every column, in order.
-        target: Name of the binary target: 1 is the event (default), 0 the rest.
+        target: Name of the target: binary (1 is the event, such as default, 0 the rest) or, for texts, a category.
         time: Name of the timestamp column, if rows have a time.
+        group: Name of a column that says which rows belong together, such as sentences of one document: a split keeps
+            them on one side. No input of a model.
         identifier: Name of a column that names the row and carries no signal, if there is one.
         protected: Columns that describe protected groups: audited, and no input of a model by default.
     """
@@ -71,6 +81,7 @@ class TableSchema(BaseModel):
     columns: tuple[Column, ...] = Field(min_length=2)
     target: str
     time: str | None = None
+    group: str | None = None
     identifier: str | None = None
     protected: tuple[str, ...] = ()
 
@@ -79,7 +90,7 @@ class TableSchema(BaseModel):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise ValueError("column names repeat")
-        roles = {"target": self.target, "time": self.time, "identifier": self.identifier}
+        roles = {"target": self.target, "time": self.time, "group": self.group, "identifier": self.identifier}
         for role, name in [*roles.items(), *(("protected", name) for name in self.protected)]:
             if name is not None and name not in names:
                 raise ValueError(f"{role}: no column is named {name!r}; there are {', '.join(names)}")
@@ -104,7 +115,7 @@ class TableSchema(BaseModel):
         Args:
             with_protected: Include the protected columns. Off by default: a lender may not decide by them.
         """
-        left_out = {self.target, self.time, self.identifier}
+        left_out = {self.target, self.time, self.group, self.identifier}
         if not with_protected:
             left_out.update(self.protected)
         return tuple(column for column in self.columns if column.name not in left_out)

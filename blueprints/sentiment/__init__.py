@@ -1,0 +1,1 @@
+"""Sentiment: a text classifier from labelled sentences to a model package, and what serves it."""

@@ -1,0 +1,147 @@
+"""Classifies texts with ONNX Runtime: tokens, windows, logits, calibrated probabilities. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from blueprints.model_package import ModelPackage
+from blueprints.sentiment.text_model import ATTENTION_MASK, CONFIG, INPUT_IDS, LOGITS, MODEL, TOKENIZER, TextModelConfig
+
+Ids = NDArray[np.int64]
+"""Token ids of one window, special tokens included, shape (tokens,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """A text as the model reads it.
+
+    Attributes:
+        windows: Token ids, one array a window; a text of at most `max_tokens` tokens has one.
+        offsets: First and last (exclusive) character of each token of the whole text, special tokens left out.
+    """
+
+    windows: tuple[Ids, ...]
+    offsets: Sequence[tuple[int, int]]
+
+
+class TextClassifier:
+    """A text model that is loaded. Its methods may be called from several threads at once.
+
+    Args:
+        model: `model.onnx`.
+        tokenizer: `tokenizer.json`.
+        config: Labels, temperature, windows.
+        threads: Threads of one call of the model.
+    """
+
+    def __init__(self, model: bytes, tokenizer: bytes, config: TextModelConfig, *, threads: int = 1) -> None:
+        self.config = config
+        self._tokenizer = Tokenizer.from_buffer(tokenizer)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._special = len(self._tokenizer.encode("").ids)
+        self._session = onnxruntime.InferenceSession(model, _session_options(threads), ["CPUExecutionProvider"])
+
+    @classmethod
+    def open(cls, files: Path | ModelPackage, *, threads: int = 1) -> Self:
+        """The classifier in a folder (a training run's model) or in a verified model package.
+
+        Raises:
+            PackageError: A file is missing, changed or malformed.
+            FileNotFoundError: A file is missing in a plain folder.
+        """
+        if isinstance(files, ModelPackage):
+            config = files.document(CONFIG, TextModelConfig)
+            return cls(files.read_bytes(MODEL), files.read_bytes(TOKENIZER), config, threads=threads)
+        config = TextModelConfig.model_validate_json((files / CONFIG).read_bytes())
+        return cls((files / MODEL).read_bytes(), (files / TOKENIZER).read_bytes(), config, threads=threads)
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Tokenizes texts; outside of Python's global lock, in as many threads as `RAYON_NUM_THREADS` says."""
+        return [self._windows(encoding) for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def logits(self, windows: Sequence[Ids]) -> NDArray[np.float32]:
+        """Logits of windows in one padded batch, shape (windows, labels); windows of like length waste least."""
+        ids = np.full((len(windows), max(map(len, windows))), self.config.pad_id, np.int64)
+        mask = np.zeros_like(ids)
+        for row, window in enumerate(windows):
+            ids[row, : len(window)] = window
+            mask[row, : len(window)] = 1
+        return self.run(ids, mask)
+
+    def run(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        """Logits of a batch that is padded already, both arrays int64 of shape (windows, tokens)."""
+        (logits,) = self._session.run([LOGITS], {INPUT_IDS: ids, ATTENTION_MASK: mask})
+        return np.asarray(logits, np.float32)
+
+    def probabilities(self, logits: NDArray[np.float32], windows: Sequence[Ids]) -> NDArray[np.float64]:
+        """Calibrated probabilities of one text, shape (labels,), from the logits of its windows.
+
+        The logits of several windows are averaged, each by its number of tokens.
+        """
+        weights = np.array([len(window) for window in windows], np.float64)
+        return self.softmax(weights @ logits / weights.sum())
+
+    def softmax(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Calibrated probabilities over the last axis."""
+        scaled = np.asarray(logits, np.float64) / self.config.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+    def classify(self, texts: Sequence[str], *, batch: int = 32) -> NDArray[np.float64]:
+        """Probabilities of many texts, shape (texts, labels): for jobs. Batches hold windows of like length."""
+        encoded = self.encode(texts)
+        windows = [(index, window) for index, text in enumerate(encoded) for window in text.windows]
+        order = sorted(range(len(windows)), key=lambda position: len(windows[position][1]))
+        logits = np.empty((len(windows), len(self.config.labels)), np.float32)
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            logits[part] = self.logits([windows[position][1] for position in part])
+        result, start = np.empty((len(texts), len(self.config.labels))), 0
+        for index, text in enumerate(encoded):
+            end = start + len(text.windows)
+            result[index] = self.probabilities(logits[start:end], text.windows)
+            start = end
+        return result
+
+    def _windows(self, encoding: object) -> EncodedText:
+        ids: list[int] = encoding.ids  # type: ignore[attr-defined]
+        config = self.config
+        offsets = encoding.offsets[1:-1]  # type: ignore[attr-defined]
+        if len(ids) <= config.max_tokens:
+            return EncodedText((np.array(ids, np.int64),), offsets)
+        first, inner, last = ids[:1], ids[1:-1], ids[-1:]
+        size = config.max_tokens - self._special
+        starts = range(0, len(inner) - config.overlap, size - config.overlap)
+        return EncodedText(
+            tuple(np.array(first + inner[start : start + size] + last, np.int64) for start in starts), offsets
+        )
+
+
+def config_file(config: TextModelConfig) -> bytes:
+    """The content of `text_model.json`."""
+    return (json.dumps(config.model_dump(mode="json"), indent=2) + "\n").encode()
+
+
+def model_files(folder: Path) -> Mapping[str, bytes]:
+    """The files of a text model in a folder, for a model package."""
+    return {name: (folder / name).read_bytes() for name in (MODEL, TOKENIZER, CONFIG)}
+
+
+def _session_options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Threads that spin take the cores from whoever else works there: the event loop, another call of the model.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
