@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 PredictorProtocol = Literal["v2", "grpc-v2"]
+AddFlags = Callable[[argparse._ArgumentGroup], object]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Options:
         max_concurrency: Requests that are worked on at one time; more are answered with 503.
         request_timeout: Seconds that a request may take.
         grace_period: Seconds that running requests have to finish after SIGTERM.
+        model_flags: Values of the flags that the model itself adds, by name.
     """
 
     model_name: str = ""
@@ -47,10 +49,15 @@ class Options:
     max_concurrency: int = 128
     request_timeout: float = 30.0
     grace_period: int = 20
+    model_flags: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, argv: Sequence[str] | None = None) -> Options:
+    def parse(cls, argv: Sequence[str] | None = None, add_flags: AddFlags | None = None) -> Options:
         """Reads the command line; `BIND_HOST` and `MODEL_DIR` in the environment set defaults.
+
+        Args:
+            argv: The arguments; those of the process by default.
+            add_flags: Adds flags of the model, with defaults.
 
         Raises:
             SystemExit: A flag is unknown or does not fit; the reason is on stderr.
@@ -71,6 +78,9 @@ class Options:
         add("--max_concurrency", type=int, default=cls.max_concurrency)
         add("--request_timeout", type=_positive, default=cls.request_timeout, help="seconds")
         add("--grace_period", type=int, default=cls.grace_period, help="seconds to finish after SIGTERM")
+        own = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list
+        if add_flags is not None:
+            add_flags(parser.add_argument_group("the model"))
         flags = parser.parse_args(argv)
         if flags.workers != 1:
             parser.error(
@@ -80,10 +90,11 @@ class Options:
         return cls(
             host=os.environ.get("BIND_HOST", cls.host),
             predictor_timeout=flags.predictor_request_timeout_seconds,
+            model_flags={name: value for name, value in vars(flags).items() if name not in own},
             **{
                 name: value
                 for name, value in vars(flags).items()
-                if name not in ("workers", "predictor_request_timeout_seconds")
+                if name in own - {"workers", "predictor_request_timeout_seconds"}
             },
         )
 

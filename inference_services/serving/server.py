@@ -25,7 +25,7 @@ from inference_services.serving.logs import configure_logs
 from inference_services.serving.metrics import RequestMetrics, publish_model
 from inference_services.serving.model import ServedModel
 from inference_services.serving.openapi import openapi
-from inference_services.serving.options import Options
+from inference_services.serving.options import AddFlags, Options
 from inference_services.serving.protocol import standard_operations
 from inference_services.serving.rest import RestApplication
 from inference_services.serving.tensors import TensorReader
@@ -177,13 +177,17 @@ class _RestServer(uvicorn.Server):
         yield
 
 
-def serve(build: Callable[[ModelPackage, Options], ServedModel]) -> None:
+def serve(build: Callable[[ModelPackage, Options], ServedModel], add_flags: AddFlags | None = None) -> None:
     """Starts a server from its command line: opens and verifies the model package, builds the model, serves it.
+
+    Args:
+        build: Makes the model of a package.
+        add_flags: Adds flags of the model, which are then in `Options.model_flags`.
 
     Raises:
         SystemExit: The package is refused or a port is taken; the reason is on stderr.
     """
-    options = Options.parse()
+    options = Options.parse(add_flags=add_flags)
     try:
         model = build(open_package(options.model_dir), options)
     except PackageError as error:
