@@ -78,7 +78,7 @@ class Options:
         add("--max_concurrency", type=int, default=cls.max_concurrency)
         add("--request_timeout", type=_positive, default=cls.request_timeout, help="seconds")
         add("--grace_period", type=int, default=cls.grace_period, help="seconds to finish after SIGTERM")
-        own = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list
+        own = {action.dest for action in parser._actions}
         if add_flags is not None:
             add_flags(parser.add_argument_group("the model"))
         flags = parser.parse_args(argv)
