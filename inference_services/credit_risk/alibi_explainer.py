@@ -19,7 +19,7 @@ from blueprints.credit_risk.application import Value, encode_applications
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.model_package import ModelPackage
 from inference_services.credit_risk.schemas import DECISION_ID, Applications, read_field
-from inference_services.serving.errors import overloaded
+from inference_services.serving.errors import overloaded, unavailable
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
 from inference_services.serving.server import serve
@@ -77,7 +77,7 @@ _EXPLANATION = {
 
 
 class AlibiExplainer(ServedModel):
-    """Explains decisions by anchors. One search runs at a time; a few wait, more are answered with 503.
+    """Explains decisions by anchors. One search runs at a time; a few wait, more are answered with 429.
 
     Args:
         name: Name to answer under.
@@ -141,7 +141,7 @@ class AlibiExplainer(ServedModel):
         try:
             anchor = await loop.run_in_executor(self._executor, self._search.find, features[0], given_up.is_set)
         except SearchStoppedError:
-            raise overloaded("the explainer is shutting down") from None
+            raise unavailable("the explainer is shutting down") from None
         explanation: dict[str, Any] = {
             "probability_of_default": float(self._scorer.probabilities(features)[0]),
             "decision": "decline" if anchor.declined else "approve",

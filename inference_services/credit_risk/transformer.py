@@ -29,7 +29,7 @@ from blueprints.workspace import Workspace
 from inference_services.credit_risk.predictor import BASE_VALUE, CONTRIBUTIONS, PROBABILITY
 from inference_services.credit_risk.schemas import DECISION_ID, Applications, read_field
 from inference_services.serving.columns import tensor_spec
-from inference_services.serving.errors import Location, RequestError, overloaded, refuse
+from inference_services.serving.errors import Location, RequestError, refuse, unavailable
 from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
@@ -161,7 +161,7 @@ class CreditTransformer(ServedModel):
     async def _decide(self, applications: list[dict[str, Value]], request_id: str, id_loc: Any) -> list[dict[str, Any]]:
         """Scores, decides, records; the answers of the decisions on record."""
         if self._client is None:
-            raise overloaded("the transformer is starting")
+            raise unavailable("the transformer is starting")
         with self._preprocess.time():
             inputs = self._tensors(applications)
         scored = await self._client.infer(inputs, (PROBABILITY, CONTRIBUTIONS, BASE_VALUE), request_id)
@@ -172,7 +172,7 @@ class CreditTransformer(ServedModel):
         except DecisionConflictError as error:
             raise refuse(id_loc(error.position), str(error), "decision_conflict", status=409) from None
         except StoreUnavailableError as error:
-            raise overloaded(str(error)) from error
+            raise unavailable(str(error)) from error
         self.predictions.observe(PROBABILITY, scored[PROBABILITY])
         return [
             {**decision.output, "model_version": decision.model_version, DECISION_ID: decision.decision_id}

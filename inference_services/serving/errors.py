@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import ceil
 
-import grpc
 import orjson
 from pydantic import ValidationError
 
 Location = tuple[str | int, ...]
 MAX_PROBLEMS = 20
-
-_GRPC_CODES = {
-    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    HTTPStatus.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
-    HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
-    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
-    HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +52,36 @@ class RequestError(Exception):
         """The body of the answer: `{"detail": [{"loc": …, "msg": …, "type": …}]}`."""
         return orjson.dumps({"detail": [{"loc": p.loc, "msg": p.msg, "type": p.type} for p in self.problems]})
 
-    @property
-    def grpc_code(self) -> grpc.StatusCode:
-        """The same status over gRPC."""
-        return _GRPC_CODES.get(self.status, grpc.StatusCode.INVALID_ARGUMENT)
-
 
 def refuse(loc: Location, msg: str, type_: str, *, status: int = 422) -> RequestError:
     """A refusal for one reason."""
     return RequestError(status, [Problem(loc, msg, type_)])
 
 
-def overloaded(msg: str) -> RequestError:
-    """A refusal that asks to come back in a second."""
+def overloaded(msg: str, retry_after: float = 1) -> RequestError:
+    """A refusal because the server has as much to do as it can: HTTP 429, gRPC RESOURCE_EXHAUSTED.
+
+    Args:
+        msg: What is full.
+        retry_after: Seconds after which to come back; told in whole seconds, at least one.
+    """
+    return RequestError(
+        429, [Problem(("server",), msg, "overloaded")], [("retry-after", f"{max(1, ceil(retry_after))}")]
+    )
+
+
+def unavailable(msg: str) -> RequestError:
+    """A refusal because the server, or what it depends on, cannot work now: HTTP 503, gRPC UNAVAILABLE."""
     return RequestError(503, [Problem(("server",), msg, "unavailable")], [("retry-after", "1")])
+
+
+def too_late(seconds: float) -> RequestError:
+    """There was no answer before the request's deadline: HTTP 504, gRPC DEADLINE_EXCEEDED.
+
+    Args:
+        seconds: What the request was given.
+    """
+    return refuse(("server",), f"there was no answer within {seconds:g} seconds", "timeout", status=504)
 
 
 def from_pydantic(error: ValidationError, loc: Location, nearest: Callable[[str], str | None]) -> RequestError:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from importlib import metadata
 from typing import TypeVar
 
@@ -15,15 +16,26 @@ from kserve.metrics import PREDICT_HIST_TIME, get_labels
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 
-from inference_services.serving.errors import RequestError, refuse
+from inference_services.serving.deadlines import HEADER, allowed_seconds
+from inference_services.serving.errors import RequestError, refuse, too_late
+from inference_services.serving.grpc_tensors import from_grpc, to_grpc
 from inference_services.serving.metrics import RequestMetrics
 from inference_services.serving.model import ServedModel
 from inference_services.serving.options import Options
 from inference_services.serving.rest import new_request_id
-from inference_services.serving.tensors import TensorReader, to_grpc
+from inference_services.serving.tensors import TensorReader
 
 _log = logging.getLogger("serving")
 _Response = TypeVar("_Response")
+
+_CODES = {
+    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.CONFLICT: grpc.StatusCode.ALREADY_EXISTS,
+    HTTPStatus.TOO_MANY_REQUESTS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
+    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -48,12 +60,12 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ModelInferResponse:
         """Infers."""
 
-        async def infer(request_id: str) -> pb.ModelInferResponse:
+        async def infer(request_id: str, deadline: float) -> pb.ModelInferResponse:
             self._check_model(request.model_name, request.model_version)
             if request.ByteSize() > self._options.max_body * 2:
                 message = f"is larger than {self._options.max_body * 2} bytes: send fewer rows at a time"
                 raise refuse(("body",), message, "too_large", status=413)
-            call = self._reader.from_grpc(request, request_id)
+            call = from_grpc(self._reader, request, request_id, deadline)
             with self._seconds.time():
                 outputs = await self._model.infer(call)
             response = pb.ModelInferResponse(
@@ -69,7 +81,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ModelMetadataResponse:
         """Named, typed inputs and outputs."""
 
-        async def describe(_: str) -> pb.ModelMetadataResponse:
+        async def describe(_: str, __: float) -> pb.ModelMetadataResponse:
             self._check_model(request.name, request.version)
             return pb.ModelMetadataResponse(
                 name=self._model.name,
@@ -86,7 +98,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ModelReadyResponse:
         """Whether the model is ready."""
 
-        async def ready(_: str) -> pb.ModelReadyResponse:
+        async def ready(_: str, __: float) -> pb.ModelReadyResponse:
             self._check_model(request.name, request.version)
             return pb.ModelReadyResponse(ready=await self._model.healthy())
 
@@ -97,7 +109,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ServerReadyResponse:
         """Whether the server is ready."""
 
-        async def ready(_: str) -> pb.ServerReadyResponse:
+        async def ready(_: str, __: float) -> pb.ServerReadyResponse:
             return pb.ServerReadyResponse(ready=await self._model.healthy())
 
         return await self._handle("ServerReady", context, ready)
@@ -107,7 +119,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ServerLiveResponse:
         """Whether the process answers."""
 
-        async def live(_: str) -> pb.ServerLiveResponse:
+        async def live(_: str, __: float) -> pb.ServerLiveResponse:
             return pb.ServerLiveResponse(live=True)
 
         return await self._handle("ServerLive", context, live)
@@ -117,7 +129,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
     ) -> pb.ServerMetadataResponse:
         """Name and version of the server."""
 
-        async def describe(_: str) -> pb.ServerMetadataResponse:
+        async def describe(_: str, __: float) -> pb.ServerMetadataResponse:
             return pb.ServerMetadataResponse(name="ml-deployment-blueprints", version=metadata.version("kserve"))
 
         return await self._handle("ServerMetadata", context, describe)
@@ -131,30 +143,36 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             raise refuse(("path", "model_version"), message, "version_not_found", status=404)
 
     async def _handle(
-        self, method: str, context: grpc.aio.ServicerContext, answer: Callable[[str], Awaitable[_Response]]
+        self, method: str, context: grpc.aio.ServicerContext, answer: Callable[[str, float], Awaitable[_Response]]
     ) -> _Response:
         started = time.perf_counter()
-        given = dict(context.invocation_metadata() or ()).get("x-request-id", "")
-        request_id = new_request_id(given.encode() if isinstance(given, str) else given)
+        given = {key: v.encode() if isinstance(v, str) else v for key, v in context.invocation_metadata() or ()}
+        request_id = new_request_id(given.get("x-request-id"))
+        seconds = self._options.request_timeout
         context.set_trailing_metadata((("x-request-id", request_id),))
         code, message = grpc.StatusCode.OK, ""
         self._metrics.in_flight.inc()
         try:
-            async with asyncio.timeout(self._options.request_timeout):
-                return await answer(request_id)
+            remaining = context.time_remaining()
+            seconds = allowed_seconds(given.get(HEADER), seconds if remaining is None else min(seconds, remaining))
+            deadline = asyncio.get_running_loop().time() + seconds
+            async with asyncio.timeout_at(deadline):
+                return await answer(request_id, deadline)
         except RequestError as error:
-            code, message = error.grpc_code, str(error)
+            code, message = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT), str(error)
         except TimeoutError:
-            code = grpc.StatusCode.DEADLINE_EXCEEDED
-            message = f"there was no answer within {self._options.request_timeout:g} seconds"
+            code, message = grpc.StatusCode.DEADLINE_EXCEEDED, str(too_late(seconds))
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED
+            raise
         except Exception:  # noqa: BLE001 - the caller gets a plain message, the log the trace
             _log.exception("call failed", extra={"fields": {"request_id": request_id, "method": method}})
             code, message = grpc.StatusCode.INTERNAL, "the server failed; the log has the request id"
         finally:
             self._metrics.in_flight.dec()
-            seconds = time.perf_counter() - started
-            self._metrics.observe_grpc(method, code.name, seconds)
-            fields = {"request_id": request_id, "method": method, "status": code.name, "ms": round(seconds * 1e3, 2)}
+            taken = time.perf_counter() - started
+            self._metrics.observe_grpc(method, code.name, taken)
+            fields = {"request_id": request_id, "method": method, "status": code.name, "ms": round(taken * 1e3, 2)}
             _log.info("call", extra={"fields": fields})
         await context.abort(code, message)
         raise AssertionError  # abort always raises

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 import orjson
@@ -23,11 +24,13 @@ class Call:
         body: The whole body.
         request_id: Its id in logs, records and the answer.
         accept: The `Accept` header, lower case.
+        deadline: When nobody waits for the answer any more, in the event loop's time (`loop.time()`).
     """
 
     body: bytes
     request_id: str
     accept: str = ""
+    deadline: float = inf
 
     def json(self) -> Any:
         """The body as JSON.

@@ -12,8 +12,9 @@ _ERRORS = {
     413: "The body is too large",
     415: "The body is not JSON",
     422: "The content is refused, with the reason for each place",
+    429: "Overloaded: try again after `Retry-After` seconds",
     500: "A fault of the server",
-    503: "Overloaded or not ready: try again",
+    503: "Not ready, or what it depends on is not: try again",
     504: "Took too long",
 }
 _ERROR_SCHEMA = {

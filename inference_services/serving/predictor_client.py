@@ -7,6 +7,7 @@ again, once, within the same time-out. An answer of any kind is an answer: it is
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,7 +19,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from numpy.typing import NDArray
 
-from inference_services.serving.errors import Problem, RequestError, overloaded
+from inference_services.serving.deadlines import HEADER
+from inference_services.serving.errors import Problem, RequestError, overloaded, unavailable
 from inference_services.serving.options import Options
 from inference_services.serving.tensors import DTYPES
 
@@ -45,7 +47,7 @@ class PredictorClient(Protocol):
     """A predictor of one model and one version of it, over v2."""
 
     async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str, deadline: float = math.inf
     ) -> dict[str, NDArray[Any]]:
         """The predictor's outputs.
 
@@ -53,9 +55,11 @@ class PredictorClient(Protocol):
             inputs: By name, INT64 or FP64 of shape (n,); missing values as NaN.
             outputs: Names of the outputs to ask for.
             request_id: Passed on.
+            deadline: When nobody waits for the answer any more, in the event loop's time; passed on.
 
         Raises:
-            RequestError: The predictor refused the request, is down, late, or of another version.
+            RequestError: The predictor refused the request, is full, down, late, or of another version.
+            TimeoutError: The deadline is over.
         """
 
     async def ready(self) -> bool:
@@ -85,7 +89,7 @@ class RestPredictor:
         )
 
     async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str, deadline: float = math.inf
     ) -> dict[str, NDArray[Any]]:
         """See `PredictorClient`."""
         body = orjson.dumps(
@@ -99,17 +103,20 @@ class RestPredictor:
             },
             option=orjson.OPT_SERIALIZE_NUMPY,
         )
-        headers = {"content-type": "application/json", "x-request-id": request_id}
+        timeout = _remaining(self._timeout, deadline)
+        headers = {"content-type": "application/json", "x-request-id": request_id, HEADER: f"{timeout:.6f}"}
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(timeout):
                 try:
-                    status, content = await self._post(body, headers)
+                    answer = await self._post(body, headers)
                 except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                    status, content = await self._post(body, headers)
+                    answer = await self._post(body, headers)
         except (aiohttp.ClientError, TimeoutError) as error:
+            _remaining(self._timeout, deadline)
             raise _down(self._host, type(error).__name__) from error
+        status, content, retry_after = answer
         if status != 200:
-            raise self._refusal(status, content)
+            raise self._refusal(status, content, retry_after)
         try:
             return {
                 output["name"]: np.array(output["data"], DTYPES[output["datatype"]]).reshape(output["shape"])
@@ -118,9 +125,9 @@ class RestPredictor:
         except (ValueError, KeyError, TypeError) as error:
             raise _down(self._host, "it answered with something else than v2 tensors") from error
 
-    async def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
         async with self._session.post(f"{self._url}/infer", data=body, headers=headers) as response:
-            return response.status, await response.read()
+            return response.status, await response.read(), response.headers.get("retry-after", "")
 
     async def ready(self) -> bool:
         """See `PredictorClient`."""
@@ -134,14 +141,17 @@ class RestPredictor:
         """See `PredictorClient`."""
         await self._session.close()
 
-    def _refusal(self, status: int, content: bytes) -> RequestError:
+    def _refusal(self, status: int, content: bytes, retry_after: str) -> RequestError:
         try:
             problems = [Problem(tuple(p["loc"]), p["msg"], p["type"]) for p in orjson.loads(content)["detail"]]
         except (ValueError, KeyError, TypeError):
             return _down(self._host, f"HTTP {status}")
         if status in (413, 422):
             return RequestError(status, problems)
-        return _down(self._host, "; ".join(map(str, problems)))
+        reason = "; ".join(map(str, problems))
+        if status == 429:
+            return _full(self._host, reason, float(retry_after) if retry_after.isdecimal() else 1)
+        return _down(self._host, reason)
 
 
 class GrpcPredictor:
@@ -164,7 +174,7 @@ class GrpcPredictor:
         self._stub = GRPCInferenceServiceStub(self._channel)
 
     async def infer(
-        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str
+        self, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], request_id: str, deadline: float = math.inf
     ) -> dict[str, NDArray[Any]]:
         """See `PredictorClient`."""
         request = pb.ModelInferRequest(model_name=self._model, model_version=self._version, id=request_id)
@@ -174,11 +184,15 @@ class GrpcPredictor:
         for name in outputs:
             request.outputs.add(name=name)
         metadata = (("x-request-id", request_id),)
+        timeout = _remaining(self._timeout, deadline)
         try:
-            response = await self._stub.ModelInfer(request, timeout=self._timeout, metadata=metadata)
+            response = await self._stub.ModelInfer(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise RequestError(422, [Problem(("body",), error.details() or "", "value_error")]) from error
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise _full(self._host, error.details() or "") from error
+            _remaining(self._timeout, deadline)
             raise _down(self._host, error.details() or error.code().name) from error
         return {
             tensor.name: np.frombuffer(content, DTYPES[tensor.datatype]).reshape(tensor.shape)
@@ -208,5 +222,21 @@ def _datatype(values: NDArray[Any]) -> str:
     return "INT64" if values.dtype.kind == "i" else "FP64"
 
 
+def _remaining(timeout: float, deadline: float) -> float:
+    """Seconds that the predictor has.
+
+    Raises:
+        TimeoutError: The deadline is over.
+    """
+    remaining = min(timeout, deadline - asyncio.get_running_loop().time())
+    if remaining <= 0:
+        raise TimeoutError
+    return remaining
+
+
 def _down(host: str, reason: str) -> RequestError:
-    return overloaded(f"the predictor at {host} does not answer: {reason}")
+    return unavailable(f"the predictor at {host} does not answer: {reason}")
+
+
+def _full(host: str, reason: str, retry_after: float = 1) -> RequestError:
+    return overloaded(f"the predictor at {host} is full: {reason}", retry_after)

@@ -11,7 +11,7 @@ from kserve.metrics import PREDICT_HIST_TIME, get_labels
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from inference_services.serving.errors import overloaded
+from inference_services.serving.errors import unavailable
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.tensors import TensorReader, TensorSpec, to_json
 
@@ -109,7 +109,7 @@ def standard_operations(
         return json_reply(description)
 
     async def infer(call: Call) -> Reply:
-        request = reader.from_json(call.json(), call.request_id)
+        request = reader.from_json(call.json(), call.request_id, call.deadline)
         with seconds.time():
             outputs = await model.infer(request)
         return json_reply(
@@ -141,7 +141,7 @@ def standard_operations(
 
 async def _check_ready(model: ServedModel) -> None:
     if not await model.healthy():
-        raise overloaded(f"{model.name} is not ready")
+        raise unavailable(f"{model.name} is not ready")
 
 
 def _request_schema(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_rows: int) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from inference_services.serving.errors import RequestError, overloaded, refuse
+from inference_services.serving.deadlines import HEADER, allowed_seconds
+from inference_services.serving.errors import RequestError, overloaded, refuse, too_late
 from inference_services.serving.metrics import RequestMetrics
 from inference_services.serving.model import Call, Operation, Reply
 from inference_services.serving.options import Options
@@ -24,6 +25,7 @@ _log = logging.getLogger("serving")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _MODEL_PATH = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(/versions/(?P<version>[^/]+))?")
 _UNKNOWN_ROUTE = "unknown"
+_TIMEOUT = HEADER.encode()
 
 
 def new_request_id(given: bytes | None) -> str:
@@ -129,15 +131,19 @@ class RestApplication:
         self._working += 1
         self._metrics.in_flight.inc()
         body: bytes | None = None
+        seconds = self._options.request_timeout
         try:
-            async with asyncio.timeout(self._options.request_timeout):
-                _check_headers(headers, self._options.max_body)
+            _check_headers(headers, self._options.max_body)
+            seconds = allowed_seconds(headers.get(_TIMEOUT), seconds)
+            deadline = asyncio.get_running_loop().time() + seconds
+            async with asyncio.timeout_at(deadline):
                 body = await _read(receive, self._options.max_body)
-                return await operation.handler(Call(body, request_id, accept))
+                return await operation.handler(Call(body, request_id, accept, deadline))
         except TimeoutError:
-            status, late = (408, "the body did not arrive") if body is None else (504, "there was no answer")
-            message = f"{late} within {self._options.request_timeout:g} seconds"
-            raise refuse(("server",), message, "timeout", status=status) from None
+            if body is not None:
+                raise too_late(seconds) from None
+            message = f"the body did not arrive within {seconds:g} seconds"
+            raise refuse(("server",), message, "timeout", status=408) from None
         finally:
             self._working -= 1
             self._metrics.in_flight.dec()

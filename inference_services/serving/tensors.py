@@ -1,16 +1,14 @@
-"""Open Inference Protocol v2: tensors in and out, over JSON and over gRPC, checked against what a model declares."""
+"""Open Inference Protocol v2: tensors in and out, checked against what a model declares, and their form in JSON."""
 
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 import numpy as np
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from numpy.typing import NDArray
 
 from inference_services.serving.errors import Location, refuse
@@ -23,14 +21,6 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "INT64": np.dtype("<i8"),
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
-}
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
 }
 _BODY_KEYS = frozenset({"id", "parameters", "inputs", "outputs"})
 _TENSOR_KEYS = frozenset({"name", "shape", "datatype", "data", "parameters"})
@@ -71,6 +61,7 @@ class InferCall:
         outputs: Names of the outputs asked for; empty for the model's default.
         request_id: Id of the request in logs and records.
         raw: Whether a gRPC caller sent, and so gets, raw contents.
+        deadline: When nobody waits for the answer any more, in the event loop's time (`loop.time()`).
     """
 
     id: str
@@ -79,6 +70,7 @@ class InferCall:
     outputs: tuple[str, ...]
     request_id: str
     raw: bool = False
+    deadline: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +102,7 @@ class TensorReader:
         self._outputs = frozenset(spec.name for spec in outputs)
         self._max_rows = max_rows
 
-    def from_json(self, body: Any, request_id: str) -> InferCall:
+    def from_json(self, body: Any, request_id: str, deadline: float = math.inf) -> InferCall:
         """Reads the body of a REST request.
 
         Raises:
@@ -127,27 +119,20 @@ class TensorReader:
         tensors = body.get("inputs")
         if type(tensors) is not list:
             raise refuse(("body", "inputs"), "must be an array of tensors", "list_type" if tensors else "missing")
-        rows, inputs = self._collect(_json_tensors(tensors))
+        rows, inputs = self.collect(_json_tensors(tensors))
         asked = body.get("outputs")
-        return InferCall(id_, rows, inputs, () if asked is None else self._asked(_json_outputs(asked)), request_id)
+        names = () if asked is None else self.asked(_json_outputs(asked))
+        return InferCall(id_, rows, inputs, names, request_id, deadline=deadline)
 
-    def from_grpc(self, request: pb.ModelInferRequest, request_id: str) -> InferCall:
-        """Reads a gRPC request.
+    def collect(self, tensors: Iterable[tuple[int, str, str, Sequence[int], Values]]) -> tuple[int, dict[str, Values]]:
+        """The size of the batch and the flat values by name.
+
+        Args:
+            tensors: Position, name, datatype, shape and flat values of each.
 
         Raises:
-            RequestError: It is no valid request for this model.
+            RequestError: They are not the tensors that the model takes.
         """
-        raw = len(request.raw_input_contents) > 0
-        if raw and len(request.raw_input_contents) != len(request.inputs):
-            raise refuse(
-                ("body", "raw_input_contents"),
-                f"holds {len(request.raw_input_contents)} tensors for {len(request.inputs)} inputs",
-                "length_mismatch",
-            )
-        rows, inputs = self._collect(_grpc_tensors(request))
-        return InferCall(request.id, rows, inputs, self._asked([o.name for o in request.outputs]), request_id, raw)
-
-    def _collect(self, tensors: Iterator[tuple[int, str, str, Sequence[int], Values]]) -> tuple[int, dict[str, Values]]:
         rows, first = -1, ""
         inputs: dict[str, Values] = {}
         for index, name, datatype, shape, values in tensors:
@@ -194,7 +179,12 @@ class TensorReader:
         if rows > self._max_rows:
             raise refuse(loc, f"at most {self._max_rows} rows in one request, not {rows}", "too_long")
 
-    def _asked(self, names: Sequence[str]) -> tuple[str, ...]:
+    def asked(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names of outputs that a request asks for, each once.
+
+        Raises:
+            RequestError: The model has no such output.
+        """
         for index, name in enumerate(names):
             if name not in self._outputs:
                 known = ", ".join(sorted(self._outputs))
@@ -213,24 +203,6 @@ def to_json(outputs: Sequence[Output]) -> list[dict[str, Any]]:
         }
         for output in outputs
     ]
-
-
-def to_grpc(response: pb.ModelInferResponse, outputs: Sequence[Output], *, raw: bool) -> None:
-    """Adds tensors to a gRPC answer."""
-    for output in outputs:
-        tensor = response.outputs.add(name=output.spec.name, datatype=output.spec.datatype, shape=output.shape)
-        if isinstance(output.values, np.ndarray):
-            values = np.ascontiguousarray(output.values, DTYPES[output.spec.datatype])
-            if raw:
-                response.raw_output_contents.append(values.tobytes())
-            else:
-                getattr(tensor.contents, _CONTENTS[output.spec.datatype]).extend(values.ravel())
-        else:
-            encoded = [value.encode() for value in output.values]
-            if raw:
-                response.raw_output_contents.append(b"".join(struct.pack("<I", len(v)) + v for v in encoded))
-            else:
-                tensor.contents.bytes_contents.extend(encoded)
 
 
 def _json_tensors(tensors: list[Any]) -> Iterator[tuple[int, str, str, Sequence[int], Values]]:
@@ -276,51 +248,6 @@ def _json_outputs(asked: Any) -> list[str]:
             raise _unknown_key(loc, output, _OUTPUT_KEYS)
         _check_parameters(loc, output)
     return [output["name"] for output in asked]
-
-
-def _grpc_tensors(request: pb.ModelInferRequest) -> Iterator[tuple[int, str, str, Sequence[int], Values]]:
-    raw = request.raw_input_contents
-    for index, tensor in enumerate(request.inputs):
-        shape = list(tensor.shape)
-        if any(size < 0 for size in shape):
-            raise refuse(("body", "inputs", tensor.name, "shape"), "must be whole numbers, 0 or more", "shape_mismatch")
-        if raw:
-            if tensor.HasField("contents"):
-                raise refuse(
-                    ("body", "inputs", tensor.name), "give 'contents' or 'raw_input_contents', not both", "duplicate"
-                )
-            values = _from_raw(tensor.name, tensor.datatype, raw[index])
-        else:
-            contents = tensor.contents
-            values = getattr(contents, _CONTENTS[tensor.datatype]) if tensor.datatype in _CONTENTS else ()
-            if tensor.datatype == "BYTES":
-                values = _texts(tensor.name, values)
-        yield index, tensor.name, tensor.datatype, shape, values
-
-
-def _from_raw(name: str, datatype: str, content: bytes) -> Values:
-    if datatype == "BYTES":
-        values, start = [], 0
-        while start < len(content):
-            end = start + 4 + int.from_bytes(content[start : start + 4], "little")
-            if start + 4 > len(content) or end > len(content):
-                raise refuse(("body", "inputs", name), "raw contents end inside a value", "length_mismatch")
-            values.append(content[start + 4 : end])
-            start = end
-        return _texts(name, values)
-    dtype = DTYPES.get(datatype)
-    if dtype is None:
-        return ()
-    if len(content) % dtype.itemsize:
-        raise refuse(("body", "inputs", name), f"raw contents are no whole number of {datatype}", "length_mismatch")
-    return np.frombuffer(content, dtype)
-
-
-def _texts(name: str, values: Sequence[bytes]) -> list[str]:
-    try:
-        return [value.decode() for value in values]
-    except UnicodeDecodeError as error:
-        raise refuse(("body", "inputs", name), "must be UTF-8 text", "string_unicode") from error
 
 
 def _fits(wanted: tuple[int, ...], shape: Sequence[int]) -> bool:

@@ -255,7 +255,7 @@ def test_more_than_a_few_waiting_applications_are_asked_to_come_back(client, exp
     refused = [answer for answer in answers if answer.status_code != 200]
     assert 0 < len(refused) <= 6
     for answer in refused:
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
         assert "waiting" in answer.json()["detail"][0]["msg"]
     assert client.post(EXPLAIN, json=body).status_code == 200
 

@@ -16,6 +16,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from blueprints.schema import Column
 from inference_services.serving.columns import FeatureColumns, tensor_spec
 from inference_services.serving.errors import RequestError
+from inference_services.serving.grpc_tensors import from_grpc
 from inference_services.serving.tensors import TensorReader
 
 COLUMNS = (
@@ -151,7 +152,7 @@ def test_no_grpc_request_breaks_the_reader(tensors, raw):
             request.raw_input_contents.append(content)
         else:
             tensor.contents.fp32_contents.extend(numbers)
-    assert_read_or_refused(lambda: READER.from_grpc(request, "r"))
+    assert_read_or_refused(lambda: from_grpc(READER, request, "r"))
 
 
 def assert_read_or_refused(read: Any) -> None:

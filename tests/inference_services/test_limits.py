@@ -116,7 +116,7 @@ def test_metrics_count_by_route_and_status_and_strangers_cannot_add_series(predi
     assert "request_predict_seconds" in text
 
 
-def test_slow_bodies_time_out_and_the_limit_on_concurrency_answers_503(small):
+def test_slow_bodies_time_out_and_the_limit_on_concurrency_answers_429(small):
     def hang() -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", small.http_port))
         head = f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
@@ -126,7 +126,7 @@ def test_slow_bodies_time_out_and_the_limit_on_concurrency_answers_503(small):
     hanging = [hang(), hang()]
     time.sleep(0.3)
     busy = small.client.post(PREDICT, json=VALID)
-    assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+    assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
     assert small.client.get("/healthz").status_code == 200
     for connection in hanging:
         connection.settimeout(5)

@@ -45,5 +45,5 @@ def test_every_operation_is_documented_with_its_errors(role, request):
         for method, operation in operations.items():
             assert operation["summary"], path
             if method == "post":
-                assert {"200", "413", "415", "422", "503"} <= operation["responses"].keys()
+                assert {"200", "413", "415", "422", "429", "503", "504"} <= operation["responses"].keys()
                 assert operation["requestBody"]["content"]["application/json"]["schema"]
