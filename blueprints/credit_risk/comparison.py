@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from blueprints.credit_risk.application import encode_frame
-from blueprints.credit_risk.evaluation import Estimate, evaluate
+from blueprints.credit_risk.evaluation import evaluate
 from blueprints.credit_risk.scorer import CreditScorer, default_threads
+from blueprints.estimates import Estimate
 from blueprints.model_package import ModelPackage
 from blueprints.schema import Column, TableSchema
 

@@ -6,25 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from blueprints.credit_risk.scorer import Policy
+from blueprints.estimates import Estimate, calibration_error, estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-class Estimate(BaseModel):
-    """A figure with its 95 % bootstrap interval."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
 class Discrimination(BaseModel):
@@ -129,8 +117,8 @@ def evaluate(
     aucs, precisions = _bootstrap(scores, target, resamples, seed)
     ranking = {
         name: Discrimination(
-            roc_auc=_estimate(_roc_auc(score, target), aucs[name]),
-            pr_auc=_estimate(_average_precision(score, target), precisions[name]),
+            roc_auc=estimate(_roc_auc(score, target), aucs[name]),
+            pr_auc=estimate(_average_precision(score, target), precisions[name]),
             ks=ks_distance(score, target),
         )
         for name, score in scores.items()
@@ -146,7 +134,7 @@ def evaluate(
         positives=float(target.mean()),
         model=model,
         baselines=ranking,
-        auc_margin=_estimate(model.roc_auc.value - best_value, aucs["model"] - best_resampled),
+        auc_margin=estimate(model.roc_auc.value - best_value, aucs["model"] - best_resampled),
         threshold=policy.threshold,
         f1=2 * declined_defaulters / max(1, 2 * declined_defaulters + declined_payers + approved_defaulters),
         precision=declined_defaulters / max(1, declined_defaulters + declined_payers),
@@ -162,25 +150,6 @@ def evaluate(
         calibration_error=calibration_error(probabilities, target),
         calibration_error_uncalibrated=calibration_error(raw, target),
     )
-
-
-def calibration_curve(
-    probabilities: NDArray[np.floating], target: NDArray[np.integer], *, bins: int = 10
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Mean prediction, observed share and size of equally filled bins, each of shape (bins,)."""
-    groups = np.array_split(np.argsort(probabilities, kind="stable"), bins)
-    groups = [group for group in groups if len(group)]
-    return (
-        np.array([probabilities[group].mean() for group in groups]),
-        np.array([target[group].mean() for group in groups]),
-        np.array([len(group) for group in groups]),
-    )
-
-
-def calibration_error(probabilities: NDArray[np.floating], target: NDArray[np.integer]) -> float:
-    """Expected calibration error (Naeini et al., 2015) over ten equally filled bins, 0 to 1."""
-    predicted, observed, sizes = calibration_curve(probabilities, target)
-    return float(np.average(np.abs(predicted - observed), weights=sizes))
 
 
 def ks_distance(scores: NDArray[np.floating], target: NDArray[np.integer]) -> float:
@@ -238,8 +207,3 @@ def _average_precision(scores: NDArray[np.floating], target: NDArray[np.integer]
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(target, scores))
-
-
-def _estimate(value: float, resampled: NDArray[np.floating]) -> Estimate:
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(value=value, low=float(low), high=float(high))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +11,7 @@ from blueprints.credit_risk.fairness import FairnessAudit
 from blueprints.credit_risk.scorer import POLICY, WEIGHTS
 from blueprints.credit_risk.training import TrainedModel
 from blueprints.model_package import Lineage, ModelPackage, Signature, write_package
+from blueprints.provenance import installed_versions, trace_lineage
 from blueprints.schema import Column
 
 if TYPE_CHECKING:
@@ -64,14 +61,8 @@ def package_model(
 
     sample = training.sample(n=min(reference_rows, len(training)), random_state=seed)
     reference = sample[[column.name for column in model.columns]].assign(**{OUTPUT.name: model.probabilities(sample)})
-    commit, dirty = git_state()
-    lineage = Lineage(
-        created_at=datetime.now(UTC),
-        git_commit=commit,
-        git_dirty=dirty,
-        dataset=dataset.name,
-        dataset_version=dataset.version,
-        dataset_sha256=dataset.sha256 if dataset.part == "all" else dataset.created_from,
+    lineage = trace_lineage(
+        dataset,
         pipeline_run=pipeline_run,
         parameters={
             **model.report.parameters,
@@ -79,7 +70,7 @@ def package_model(
             "protected": [column.column for column in fairness.columns],
         },
         metrics=evaluation.metrics(),
-        packages=_versions(),
+        packages=installed_versions(_PACKAGES),
         parent_model=parent_model,
     )
     return write_package(
@@ -141,34 +132,3 @@ Precision {evaluation.precision:.3f}, recall {evaluation.recall:.3f}, F1 {evalua
 Gate: {verdict}. Mitigation: {model.report.mitigation or "none"}.
 Protected columns are not among the inputs unless listed above; others may still stand in for them.
 """
-
-
-def git_state() -> tuple[str, bool]:
-    """Commit of the code, and whether tracked files differ from it; empty outside a repository.
-
-    An image has no repository: its build writes the commit into `GIT_COMMIT`.
-    """
-    if built_from := os.environ.get("GIT_COMMIT"):
-        return built_from, False
-
-    def git(*arguments: str) -> str:
-        # In this file's folder: the current one may lie in another repository.
-        done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=30
-        )
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
-    except (OSError, subprocess.SubprocessError):
-        return "", False
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -8,34 +8,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blueprints.credit_risk.backtest import Backtest
-from blueprints.credit_risk.evaluation import calibration_curve
 from blueprints.credit_risk.fairness import ColumnFairness
+from blueprints.estimates import calibration_curve
+from blueprints.plotting import BLUE, GREY, ORANGE, RED, confusion_matrix, label, new_axes, plain
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-_BLUE, _ORANGE, _GREY, _RED = "#1f6feb", "#d9822b", "#8a94a0", "#b3261e"
-_LINES = (_BLUE, _ORANGE, _GREY)
+_LINES = (BLUE, ORANGE, GREY)
 
 
 def ranking_curves(scores: Mapping[str, NDArray[np.floating]], target: NDArray[np.integer]) -> Figure:
     """ROC and precision-recall curves side by side, one line a model, the first one emphasised."""
     from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-    figure, (roc, recall) = _axes(2)
+    figure, (roc, recall) = new_axes(2)
     for index, (name, score) in enumerate(scores.items()):
         style: dict[str, Any] = {"color": _LINES[index % len(_LINES)], "lw": 2.2 if index == 0 else 1.3}
         false_positive, true_positive, _ = roc_curve(target, score)
         roc.plot(false_positive, true_positive, label=f"{name} ({roc_auc_score(target, score):.3f})", **style)
         precision, sensitivity, _ = precision_recall_curve(target, score)
         recall.plot(sensitivity, precision, **style)
-    roc.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
-    recall.axhline(target.mean(), color=_GREY, lw=0.8, ls=":")
+    roc.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    recall.axhline(target.mean(), color=GREY, lw=0.8, ls=":")
     roc.legend(loc="lower right", frameon=False, fontsize=8, title="ROC-AUC", title_fontsize=8)
-    _label(roc, "ROC", "false-positive rate", "true-positive rate")
-    _label(recall, "Precision and recall", "recall", "precision")
+    label(roc, "ROC", "false-positive rate", "true-positive rate")
+    label(recall, "Precision and recall", "recall", "precision")
     recall.set_ylim(0, 1)
     return figure
 
@@ -44,15 +43,15 @@ def calibration(
     before: NDArray[np.floating], after: NDArray[np.floating], target: NDArray[np.integer], threshold: float
 ) -> Figure:
     """Reliability before and after calibration, and where the probabilities of both outcomes lie."""
-    figure, (reliability, spread) = _axes(2)
-    reliability.plot([0, 1], [0, 1], color=_GREY, lw=0.8, ls=":")
-    for name, probabilities, colour in (("before", before, _ORANGE), ("after", after, _BLUE)):
+    figure, (reliability, spread) = new_axes(2)
+    reliability.plot([0, 1], [0, 1], color=GREY, lw=0.8, ls=":")
+    for name, probabilities, colour in (("before", before, ORANGE), ("after", after, BLUE)):
         predicted, observed, _ = calibration_curve(probabilities, target)
         reliability.plot(predicted, observed, marker="o", ms=4, color=colour, label=f"{name} calibration")
     reliability.legend(frameon=False, fontsize=8)
-    _label(reliability, "Calibration", "predicted probability of default", "observed share of defaults")
+    label(reliability, "Calibration", "predicted probability of default", "observed share of defaults")
     bins = [edge / 40 for edge in range(41)]
-    for name, outcome, colour in (("paid", 0, _BLUE), ("defaulted", 1, _RED)):
+    for name, outcome, colour in (("paid", 0, BLUE), ("defaulted", 1, RED)):
         spread.hist(after[target == outcome], bins=bins, density=True, alpha=0.55, color=colour, label=name)
     spread.axvline(threshold, color="black", lw=1, ls="--")
     spread.margins(y=0.15)
@@ -62,47 +61,32 @@ def calibration(
         xytext=(5 if right else -5, 0), textcoords="offset points", ha="left" if right else "right",
     )  # fmt: skip
     spread.legend(frameon=False, fontsize=8, loc="center right")
-    _label(spread, "Scores by outcome", "probability of default", "density")
+    label(spread, "Scores by outcome", "probability of default", "density")
     return figure
 
 
 def confusion(counts: Sequence[Sequence[int]]) -> Figure:
     """Confusion matrix as shares of each outcome, with the counts."""
-    figure, (axes,) = _axes(1, width=4.2)
-    table = np.asarray(counts)
-    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(table):
-        axes.text(
-            column,
-            row,
-            f"{count:,}\n{share[row, column]:.0%}",
-            ha="center",
-            va="center",
-            color="white" if share[row, column] > 0.55 else "black",
-        )
-    axes.set_xticks([0, 1], ["approved", "declined"])
-    axes.set_yticks([0, 1], ["paid", "defaulted"])
-    axes.grid(visible=False)
-    _label(axes, "Decisions by outcome", "decision", "outcome")
-    return figure
+    return confusion_matrix(
+        counts, ("paid", "defaulted"), ("approved", "declined"), "Decisions by outcome", "decision", "outcome"
+    )
 
 
 def backtest(result: Backtest) -> Figure:
     """ROC-AUC and stability index by period."""
-    figure, (ranking, stability) = _axes(2)
+    figure, (ranking, stability) = new_axes(2)
     positions = np.arange(len(result.periods))
     names = [period.period for period in result.periods]
     # Hold-outs do not follow one another.
     line = "-" if result.periods[0].train_end else ""
-    ranking.plot(positions, [period.roc_auc for period in result.periods], marker="o", ls=line, color=_BLUE)
-    _label(ranking, f"Ranking ({result.method})", "period", "ROC-AUC")
-    stability.bar(positions, [period.stability_index for period in result.periods], color=_ORANGE, width=0.6)
+    ranking.plot(positions, [period.roc_auc for period in result.periods], marker="o", ls=line, color=BLUE)
+    label(ranking, f"Ranking ({result.method})", "period", "ROC-AUC")
+    stability.bar(positions, [period.stability_index for period in result.periods], color=ORANGE, width=0.6)
     for level, words in ((0.1, "0.1: watch"), (0.25, "0.25: shifted")):
         if max(period.stability_index for period in result.periods) > level / 2:
-            stability.axhline(level, color=_GREY, lw=0.8, ls=":")
+            stability.axhline(level, color=GREY, lw=0.8, ls=":")
             stability.annotate(words, (0, level), fontsize=7, va="bottom")
-    _label(stability, "Population stability index", "period", "index")
+    label(stability, "Population stability index", "period", "index")
     for axes in (ranking, stability):
         axes.set_xticks(
             positions, names, rotation=30 if len(names[0]) > 3 else 0, ha="right" if len(names[0]) > 3 else "center"
@@ -112,10 +96,10 @@ def backtest(result: Backtest) -> Figure:
 
 def fairness(column: ColumnFairness) -> Figure:
     """Selection, true-positive and false-positive rates by group; groups with too few rows are pale."""
-    figure, (axes,) = _axes(1, width=7.2)
+    figure, (axes,) = new_axes(1, width=7.2)
     positions = np.arange(len(column.groups))
-    series = (("selection_rate", "approved", _BLUE), ("true_positive_rate", "defaulters declined", _ORANGE),
-              ("false_positive_rate", "payers declined", _GREY))  # fmt: skip
+    series = (("selection_rate", "approved", BLUE), ("true_positive_rate", "defaulters declined", ORANGE),
+              ("false_positive_rate", "payers declined", GREY))  # fmt: skip
     for offset, (name, words, colour) in enumerate(series):
         bars = axes.bar(
             positions + (offset - 1) * 0.26, [getattr(group, name) or 0.0 for group in column.groups], 0.24,
@@ -123,10 +107,10 @@ def fairness(column: ColumnFairness) -> Figure:
         )  # fmt: skip
         for bar, group in zip(bars, column.groups, strict=True):
             bar.set_alpha(1.0 if group.judged else 0.35)
-    axes.set_xticks(positions, [_plain(f"{group.group}\n(n = {group.rows:,})") for group in column.groups])
+    axes.set_xticks(positions, [plain(f"{group.group}\n(n = {group.rows:,})") for group in column.groups])
     axes.set_ylim(0, 1)
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    _label(axes, _plain(f"Decisions by {column.label}"), "", "share of the group")
+    label(axes, plain(f"Decisions by {column.label}"), "", "share of the group")
     return figure
 
 
@@ -141,7 +125,7 @@ def importance(names: Sequence[str], contributions: NDArray[np.floating], values
     import matplotlib.pyplot as plt
     import shap
 
-    explanation = shap.Explanation(values=contributions, data=values, feature_names=[_plain(name) for name in names])
+    explanation = shap.Explanation(values=contributions, data=values, feature_names=[plain(name) for name in names])
     figure = plt.figure(figsize=(8.5, 5.2))
     shap.plots.beeswarm(explanation, max_display=12, show=False, plot_size=None)
     axes = figure.axes[0]
@@ -152,27 +136,3 @@ def importance(names: Sequence[str], contributions: NDArray[np.floating], values
     scale.tick_params(labelsize=8)
     plt.close(figure)
     return figure
-
-
-def _axes(count: int, *, width: float | None = None) -> tuple[Figure, tuple[Axes, ...]]:
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(width or 5.0 * count, 3.6), layout="constrained")
-    axes = tuple(figure.subplots(1, count, squeeze=False)[0])
-    for one in axes:
-        one.grid(visible=True, lw=0.4, alpha=0.5)
-        one.set_axisbelow(True)
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _plain(text: str) -> str:
-    """A text of the data's, in which a dollar is no mathematics."""
-    return text.replace("$", r"\$")
-
-
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)

@@ -15,15 +15,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from blueprints.credit_risk.evaluation import (
-    Estimate,
-    _areas,
-    calibration_curve,
-    calibration_error,
-    evaluate,
-    ks_distance,
-)
+from blueprints.credit_risk.evaluation import _areas, evaluate, ks_distance
 from blueprints.credit_risk.scorer import Calibration, Policy
+from blueprints.estimates import Estimate, calibration_error
 
 POLICY = Policy(
     threshold=0.3,
@@ -62,22 +56,6 @@ def test_ks_is_the_largest_gap_between_the_two_distributions(rows):
     scores, target = columns(rows)
     gaps = [abs((scores[target == 1] <= cut).mean() - (scores[target == 0] <= cut).mean()) for cut in scores]
     assert ks_distance(scores, target) == pytest.approx(max(gaps))
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=1, max_size=80))
-def test_calibration_error_is_a_share_and_its_bins_hold_every_row(rows):
-    probabilities, target = np.array([p for p, _ in rows]), np.array([t for _, t in rows])
-    predicted, _, sizes = calibration_curve(probabilities, target)
-    assert sizes.sum() == len(rows)
-    assert sizes.max() - sizes.min() <= 1
-    assert (np.diff(predicted) >= -1e-12).all()
-    assert 0 <= calibration_error(probabilities, target) <= 1
-
-
-def test_calibration_error_is_zero_for_true_probabilities_and_one_for_opposite_ones():
-    target = np.repeat([0, 1], 50)
-    assert calibration_error(target.astype(float), target) == 0
-    assert calibration_error(1.0 - target, target) == 1
 
 
 def test_decisions_at_the_threshold_equal_those_of_scikit_learn():

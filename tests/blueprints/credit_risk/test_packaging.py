@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import numpy as np
 import pytest
 
 from blueprints.credit_risk.evaluation import evaluate
 from blueprints.credit_risk.fairness import FairnessGate, audit
-from blueprints.credit_risk.packaging import OUTPUT, git_state, package_model
+from blueprints.credit_risk.packaging import OUTPUT, package_model
 from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.datasets import SnapshotInfo
 from blueprints.model_package import open_package
@@ -113,21 +111,3 @@ def test_a_folder_that_holds_something_is_left_alone(write, tmp_path):
     with pytest.raises(PackageError, match="not empty"):
         write(tmp_path / "package")
     assert [path.name for path in tmp_path.rglob("*")] == ["package", "mine.txt"]
-
-
-def test_the_commit_is_that_of_the_code_and_not_of_the_current_folder(tmp_path, monkeypatch):
-    monkeypatch.delenv("GIT_COMMIT", raising=False)
-    here = git_state()
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(tmp_path)]
-    subprocess.run([*git, "init", "-q"], check=True)
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "elsewhere"], check=True)
-    monkeypatch.chdir(tmp_path)
-    assert git_state() == here
-    monkeypatch.setenv("GIT_COMMIT", "e" * 40)
-    assert git_state() == ("e" * 40, False)
-
-
-def test_without_git_the_commit_is_empty(tmp_path, monkeypatch):
-    monkeypatch.delenv("GIT_COMMIT", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_state() == ("", False)
