@@ -7,7 +7,6 @@ import contextlib
 import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import load
-from benchmarks.cluster import PROJECT, blueprints, laptop_cluster
+from benchmarks.cluster import blueprints, laptop_cluster
 from benchmarks.figures import Figure, figure
 from benchmarks.packages import write_package
+from benchmarks.servers import running
 from blueprints.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -180,10 +180,10 @@ def _load(package: ModelPackage, urls: dict[str, str], scratch: Path, progress: 
     with _noop_servers() as (noop_predictor, noop_transformer):
         progress("v2 REST at 16 clients, real predictor and do-nothing model in turns")
         sides = (f"{urls['predictor']}/v2/models/credit-risk/infer", f"{noop_predictor}/v2/models/noop/infer")
-        rates = _alternate(sides, tensors, clients=16, requests=3000, rounds=5)
+        rates = _alternate(sides, tensors, clients=16, seconds=3, rounds=5)
         progress("transformer to predictor with one client, real chain and do-nothing chain in turns")
         sides = (f"{urls['transformer']}/v1/models/credit-risk:predict", f"{noop_transformer}/v1/models/noop:predict")
-        chains = _alternate(sides, applications, clients=1, requests=1000, rounds=5)
+        chains = _alternate(sides, applications, clients=1, seconds=3, rounds=5)
     ours, theirs = (statistics.median([run.rate for run in runs]) for runs in rates)
     p99, noop_p99 = (statistics.median([run.percentile(0.99) for run in runs]) * 1000 for runs in chains)
     p50, noop_p50 = (statistics.median([run.percentile(0.5) for run in runs]) * 1000 for runs in chains)
@@ -212,60 +212,35 @@ def _load(package: ModelPackage, urls: dict[str, str], scratch: Path, progress: 
 
 
 def _alternate(
-    urls: tuple[str, str], body: Path, *, clients: int, requests: int, rounds: int
+    urls: tuple[str, str], body: Path, *, clients: int, seconds: float, rounds: int
 ) -> tuple[list[load.Load], list[load.Load]]:
     runs: tuple[list[load.Load], list[load.Load]] = ([], [])
-    for url in urls:
-        load.run(url, body, clients=clients, requests=requests // 5)
     for _ in range(rounds):
         for url, kept in zip(urls, runs, strict=True):
-            kept.append(load.run(url, body, clients=clients, requests=requests))
-            if kept[-1].errors:
-                raise RuntimeError(f"{url}: {kept[-1].errors} of {requests} requests failed")
+            kept.append(load.run(load.Plan(url, body, seconds, clients=clients)))
+            if kept[-1].failures():
+                raise RuntimeError(f"{url}: requests failed; their number by status: {kept[-1].statuses}")
     return runs
 
 
 @contextlib.contextmanager
 def _noop_servers() -> Iterator[tuple[str, str]]:
-    import httpx
-
     from localcluster.ports import free_ports
 
-    predictor, transformer = free_ports(2)
-    commands = [
-        ["predictor", f"--http_port={predictor}"],
-        [
-            "transformer",
-            f"--http_port={transformer}",
-            f"--predictor_host=127.0.0.1:{predictor}",
-            "--predictor_protocol=v2",
-        ],
-    ]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.noop", *command],
-            cwd=PROJECT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+    ports = free_ports(2)
+    chained = [f"--predictor_host=127.0.0.1:{ports[0]}", "--predictor_protocol=v2"]
+    with contextlib.ExitStack() as stack:
+        predictor, transformer = (
+            stack.enter_context(
+                running(
+                    [sys.executable, "-m", "benchmarks.noop", part, f"--http_port={port}", *flags],
+                    port=port,
+                    ready_path="/",
+                )
+            )
+            for part, port, flags in zip(("predictor", "transformer"), ports, ([], chained), strict=True)
         )
-        for command in commands
-    ]
-    urls = (f"http://127.0.0.1:{predictor}", f"http://127.0.0.1:{transformer}")
-    try:
-        for url in urls:
-            for _ in range(300):
-                with contextlib.suppress(httpx.HTTPError):
-                    if httpx.get(url, timeout=1).is_success:
-                        break
-                time.sleep(0.1)
-            else:
-                raise RuntimeError(f"the do-nothing server at {url} did not start")
-        yield urls
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(timeout=40)
+        yield predictor.url, transformer.url
 
 
 def _paired_seconds(first: Callable[[int], None], second: Callable[[int], None], rounds: int) -> tuple[float, float]:
