@@ -65,6 +65,11 @@ class TextClassifier:
         config = TextModelConfig.model_validate_json((files / CONFIG).read_bytes())
         return cls((files / MODEL).read_bytes(), (files / TOKENIZER).read_bytes(), config, threads=threads)
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return self._tokenizer.get_vocab_size()
+
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Tokenizes texts; outside of Python's global lock, in as many threads as `RAYON_NUM_THREADS` says."""
         return [self._windows(encoding) for encoding in self._tokenizer.encode_batch(list(texts))]

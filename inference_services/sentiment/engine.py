@@ -1,0 +1,318 @@
+"""Answers concurrent requests for texts: tokens, dynamic batches and calibrated probabilities.
+
+How texts are batched, and on how many threads, is measured when a server starts (about a second), or read from a plan
+that an earlier start on a machine of the same kind has stored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Histogram
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from blueprints.model_package import ModelPackage
+from blueprints.sentiment.classifier import Ids, TextClassifier
+from inference_services.serving.batch_costs import BatchCosts, measure_costs
+from inference_services.serving.cores import available_cores
+from inference_services.serving.dynamic_batching import BatchPlan, DynamicBatcher
+from inference_services.serving.options import Options
+
+_log = logging.getLogger("serving")
+
+_SIZES = (8, 16, 32, 64, 128, 256, 512)
+# English has about 4.5 characters a token; guessing too many only lets the queue end sooner.
+_CHARACTERS_A_TOKEN = 4
+_LAYOUT_ROWS, _LAYOUT_SIZE, _LAYOUT_ROUNDS = 4, 32, 4
+
+BATCH_SIZE = Histogram("model_batch_size", "Windows of texts in a call of the model", buckets=(1, 2, 4, 8, 16, 32, 64))
+
+
+class Window(NamedTuple):
+    """Part of a text, or all of it: the text's position in its request, and the tokens."""
+
+    text: int
+    ids: Ids
+
+
+Item = Sequence[str] | Sequence[Ids]
+"""Texts of one request, or windows that are tokenized already."""
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a user fixed about batching; None is measured.
+
+    Attributes:
+        slots: Calls of the model at one time.
+        threads: Threads of each.
+        max_batch: Windows in one call; fixing it fills batches whatever they cost.
+        max_wait_s: Longest that a window waits for company while a slot is free.
+        max_queue_s: Work that may wait, in seconds.
+        plan: File that keeps the measured plan.
+    """
+
+    slots: int | None = None
+    threads: int | None = None
+    max_batch: int | None = None
+    max_wait_s: float = 0.0
+    max_queue_s: float = 1.0
+    plan: Path | None = None
+
+
+class StoredPlan(BaseModel):
+    """A measured plan and what it was measured on.
+
+    Attributes:
+        machine: Kind of processor and number of cores.
+        model_version: Version of the model package.
+        slots: Calls of the model at one time.
+        threads: Threads of each.
+        costs: Seconds of a call.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    machine: str
+    model_version: str
+    slots: int
+    threads: int
+    costs: BatchCosts
+
+
+class TextEngine:
+    """A text model behind a queue.
+
+    Args:
+        package: The model package.
+        settings: How to batch.
+        workers: Processes that share this machine's cores.
+        cache_texts: Recent texts whose answers are kept; 0 keeps none.
+    """
+
+    def __init__(
+        self, package: ModelPackage, settings: BatchSettings, *, workers: int = 1, cache_texts: int = 0
+    ) -> None:
+        self.classifier, plan = _open(package, settings, max(1, available_cores() // workers))
+        self.batcher = DynamicBatcher(_Model(self.classifier), plan, max_queue_seconds=settings.max_queue_s)
+        self._cache: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
+        self._cache_texts = cache_texts
+
+    def start(self) -> None:
+        """Starts the slots, on the event loop of the server."""
+        plan = self.batcher.plan
+        fields = {"slots": plan.slots, "threads": plan.threads, "max_batch": plan.max_batch, "by_cost": plan.by_cost}
+        _log.info("batching", extra={"fields": fields})
+        self.batcher.start()
+
+    def close(self) -> None:
+        """Ends the slots."""
+        self.batcher.close()
+
+    async def probabilities(self, texts: Sequence[str], deadline: float) -> NDArray[np.float64]:
+        """Calibrated probabilities, shape (texts, labels).
+
+        Args:
+            texts: One or more.
+            deadline: Time of the event loop after which nobody waits for the answer.
+
+        Raises:
+            RequestError: The queue is full, or the answer could not be there in time.
+        """
+        if not self._cache_texts:
+            return self._combined(len(texts), *await self.batcher(texts, deadline))
+        known = self._cache
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        fresh: dict[str, NDArray[np.float64]] = {}
+        if missing:
+            rows = self._combined(len(missing), *await self.batcher(missing, deadline))
+            fresh = dict(zip(missing, rows, strict=True))
+        answer = np.stack([known[text] if text in known else fresh[text] for text in texts])
+        for text in texts:
+            known[text] = known.pop(text) if text in known else fresh[text]
+        while len(known) > self._cache_texts:
+            known.popitem(last=False)
+        return answer
+
+    async def window_logits(self, windows: Sequence[Ids], deadline: float) -> NDArray[np.float32]:
+        """Logits of windows that are tokenized already, shape (windows, labels); raises as `probabilities` does."""
+        _, logits = await self.batcher(windows, deadline)
+        return logits
+
+    def _combined(self, texts: int, windows: Sequence[Window], logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        if len(windows) == texts:
+            return self.classifier.softmax(logits)
+        result = np.empty((texts, logits.shape[1]))
+        for text in range(texts):
+            mine = [position for position, window in enumerate(windows) if window.text == text]
+            result[text] = self.classifier.probabilities(logits[mine], [windows[position].ids for position in mine])
+        return result
+
+
+class _Model:
+    """What the batcher calls."""
+
+    def __init__(self, classifier: TextClassifier) -> None:
+        self._classifier = classifier
+
+    def estimate(self, item: Item) -> int:
+        return sum(len(part) // _CHARACTERS_A_TOKEN + 2 if type(part) is str else len(part) for part in item)
+
+    def prepare(self, items: Sequence[Item]) -> list[list[Window]]:
+        encoded = iter(self._classifier.encode([part for item in items for part in item if isinstance(part, str)]))
+        return [
+            [
+                Window(position, ids)
+                for position, part in enumerate[str | Ids](item)
+                for ids in (next(encoded).windows if isinstance(part, str) else (part,))
+            ]
+            for item in items
+        ]
+
+    def size(self, unit: Window) -> int:
+        return len(unit.ids)
+
+    def run(self, units: Sequence[Window]) -> NDArray[np.float32]:
+        BATCH_SIZE.observe(len(units))
+        return self._classifier.logits([unit.ids for unit in units])
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    """Flags of the text model."""
+    automatic = "measured at start by default"
+    group.add_argument("--slots", type=_count, help=f"calls of the model at one time; {automatic}")
+    group.add_argument("--threads", type=_count, help=f"threads of each call; {automatic}")
+    group.add_argument("--max_batch", type=_count, help="fill batches up to this size; by measured costs by default")
+    group.add_argument("--max_wait_ms", type=float, default=0.0, help="wait for company while a slot is free")
+    group.add_argument("--max_queue_seconds", type=float, default=1.0, help="work that may wait; more is refused")
+    group.add_argument("--batching_plan", type=Path, help="file that keeps the measured plan for the next start")
+    group.add_argument("--cache_texts", type=int, default=0, help="recent texts whose answers are kept")
+
+
+def engine(package: ModelPackage, options: Options) -> TextEngine:
+    """The engine that the command line describes."""
+    flags = options.model_flags
+    settings = BatchSettings(
+        slots=flags["slots"],
+        threads=flags["threads"],
+        max_batch=flags["max_batch"],
+        max_wait_s=max(0.0, flags["max_wait_ms"]) / 1000,
+        max_queue_s=flags["max_queue_seconds"],
+        plan=flags["batching_plan"],
+    )
+    return TextEngine(package, settings, cache_texts=flags["cache_texts"])
+
+
+def _open(package: ModelPackage, settings: BatchSettings, cores: int) -> tuple[TextClassifier, BatchPlan]:
+    stored = _stored(package, settings, cores)
+    if stored is None:
+        classifier, slots = _layout(package, settings, cores)
+        threads = settings.threads or (1 if slots > 1 else cores)
+        costs = measure_costs(lambda rows, size: _call(classifier, rows, size), _sizes(classifier))
+        stored = StoredPlan(
+            machine=_machine(cores), model_version=package.version, slots=slots, threads=threads, costs=costs
+        )
+        if settings.plan is not None:
+            _store(settings.plan, stored)
+    else:
+        classifier = TextClassifier.open(package, threads=stored.threads)
+        _call(classifier, 1, 16)
+    plan = BatchPlan(
+        slots=stored.slots,
+        threads=stored.threads,
+        max_batch=settings.max_batch or stored.costs.rows[-1],
+        costs=stored.costs,
+        by_cost=settings.max_batch is None,
+        max_wait_s=settings.max_wait_s,
+    )
+    return classifier, plan
+
+
+def _layout(package: ModelPackage, settings: BatchSettings, cores: int) -> tuple[TextClassifier, int]:
+    """The classifier and its slots: a core a call, or all cores for one, whichever answers more texts a second."""
+    if settings.slots or settings.threads or cores == 1:
+        threads = settings.threads or max(1, cores // (settings.slots or 1))
+        return TextClassifier.open(package, threads=threads), settings.slots or max(1, cores // threads)
+    apart, together = TextClassifier.open(package, threads=1), TextClassifier.open(package, threads=cores)
+    with ThreadPoolExecutor(cores) as slots:
+
+        def all_at_once() -> None:
+            list(slots.map(lambda _: _call(apart, _LAYOUT_ROWS, _LAYOUT_SIZE), range(cores)))
+
+        seconds_apart = _shortest(all_at_once) / cores
+    seconds_together = _shortest(lambda: _call(together, _LAYOUT_ROWS, _LAYOUT_SIZE))
+    return (apart, cores) if seconds_apart <= seconds_together else (together, 1)
+
+
+def _shortest(run: Callable[[], object]) -> float:
+    run()
+    return min(_seconds(run) for _ in range(_LAYOUT_ROUNDS))
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def _call(classifier: TextClassifier, rows: int, size: int) -> None:
+    ids = np.full((rows, size), classifier.config.mask_id, np.int64)
+    classifier.run(ids, np.ones_like(ids))
+
+
+def _sizes(classifier: TextClassifier) -> list[int]:
+    longest = classifier.config.max_tokens
+    return [size for size in _SIZES if size < longest] + [longest]
+
+
+def _stored(package: ModelPackage, settings: BatchSettings, cores: int) -> StoredPlan | None:
+    """The stored plan, if it is for this machine, this model and what the user fixed."""
+    if settings.plan is None or not settings.plan.is_file():
+        return None
+    try:
+        stored = StoredPlan.model_validate_json(settings.plan.read_bytes())
+    except (ValidationError, OSError) as error:
+        fields = {"file": str(settings.plan), "reason": str(error)[:200]}
+        _log.warning("batching plan ignored", extra={"fields": fields})
+        return None
+    fits = stored.machine == _machine(cores) and stored.model_version == package.version
+    fixed = settings.slots in (None, stored.slots) and settings.threads in (None, stored.threads)
+    return stored if fits and fixed else None
+
+
+def _store(file: Path, plan: StoredPlan) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(plan.model_dump_json(indent=2) + "\n")
+        temporary.replace(file)
+    except OSError as error:
+        _log.warning("batching plan not stored", extra={"fields": {"file": str(file), "reason": str(error)}})
+
+
+def _machine(cores: int) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {cores} cores"
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 1024:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 to 1024")
+    return value
