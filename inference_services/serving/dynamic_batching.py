@@ -134,8 +134,14 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join(timeout=10)
-        for request in {*self._fresh, *(waiting.request for waiting in self._by_age)}:
+            if thread.ident is not None:
+                thread.join(timeout=10)
+        if self._loop is not None and not self._loop.is_closed():
+            # After the answers of the last batches, which are on their way to the loop.
+            self._loop.call_soon_threadsafe(self._cancel_waiting)
+
+    def _cancel_waiting(self) -> None:
+        for request in (*self._fresh, *(waiting.request for waiting in self._by_age)):
             request.future.cancel()
 
     @property
