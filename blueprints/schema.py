@@ -109,6 +109,11 @@ class TableSchema(BaseModel):
                 return column
         raise KeyError(name)
 
+    @property
+    def text(self) -> Column | None:
+        """The column that holds the texts to classify, if there is one: of kind `text` and without a role."""
+        return next((column for column in self.features() if column.kind == "text"), None)
+
     def features(self, *, with_protected: bool = False) -> tuple[Column, ...]:
         """The columns that a model may learn from, in order.
 

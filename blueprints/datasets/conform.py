@@ -34,8 +34,8 @@ def conform(raw: pd.DataFrame, schema: TableSchema, *, origin: str) -> pd.DataFr
 
     Returns:
         The schema's columns in its order: numbers as float64 (NaN where missing), integers as int64 (float64 if
-        nullable), the target as int8, categories as categoricals with the schema's labels in order, timestamps as
-        datetime64[ns, UTC]. The index counts from 0.
+        nullable), a target of 0 and 1 as int8, categories as categoricals with the schema's labels in order, timestamps
+        as datetime64[ns, UTC], texts as objects without white space at the ends. The index counts from 0.
 
     Raises:
         DatasetError: A column is missing or repeated, there are no rows, or values do not fit.
@@ -68,10 +68,12 @@ def conform(raw: pd.DataFrame, schema: TableSchema, *, origin: str) -> pd.DataFr
 
 def accepted(column: Column, schema: TableSchema) -> str:
     """What a column accepts, in words for an error message."""
-    if column.name == schema.target:
+    if _is_event(column, schema):
         return "0 or 1"
     if column.kind == "category":
         words = "one of " + ", ".join(repr(label) for label in column.categories)
+    elif column.kind == "text":
+        words = _text_words(column)
     elif column.kind == "timestamp":
         words = "an ISO 8601 timestamp such as 2024-03-01T12:00:00Z"
     else:
@@ -92,7 +94,9 @@ def pandera_schema(schema: TableSchema) -> pa.DataFrameSchema:
     import pandera.pandas as pa
 
     def checks(column: Column) -> list[pa.Check]:
-        low, high = (0.0, 1.0) if column.name == schema.target else (column.minimum, column.maximum)
+        if column.kind == "text":
+            return [pa.Check.str_length(column.minimum_length or 1, column.maximum_length)]
+        low, high = (0.0, 1.0) if _is_event(column, schema) else (column.minimum, column.maximum)
         lower = [] if low is None else [pa.Check.ge(low)]
         return lower if high is None else [*lower, pa.Check.le(high)]
 
@@ -110,6 +114,17 @@ def pandera_schema(schema: TableSchema) -> pa.DataFrameSchema:
     )
 
 
+def _is_event(column: Column, schema: TableSchema) -> bool:
+    """Whether the column is a target of 0 and 1."""
+    return column.name == schema.target and column.kind == "integer"
+
+
+def _text_words(column: Column) -> str:
+    shortest, longest = column.minimum_length or 1, column.maximum_length
+    length = f"{shortest:,} or more" if longest is None else f"{shortest:,} to {longest:,}"
+    return f"a text of {length} characters"
+
+
 def _require_columns(names: list[str], schema: TableSchema, origin: str) -> None:
     wanted = [column.name for column in schema.columns]
     repeated = sorted({name for name in wanted if names.count(name) > 1})
@@ -124,6 +139,8 @@ def _is_missing(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
     missing = values.isna()
     if values.dtype == object or str(values.dtype) in {"str", "string"}:
         texts = values.astype(str).str.strip()
+        if column.kind == "text":
+            return missing | (texts == "")
         missing = missing | (texts.str.lower().isin(MISSING) & ~texts.isin(column.categories))
     return missing
 
@@ -140,6 +157,8 @@ def _parse(values: pd.Series[Any], column: Column) -> pd.Series[Any]:
     if column.kind == "category":
         labels = values.map(str, na_action="ignore")
         return labels.where(labels.isin(column.categories)).astype(pd.CategoricalDtype(list(column.categories)))
+    if column.kind == "text":
+        return values.where(is_text)
     if column.kind == "timestamp":
         if pd.api.types.is_numeric_dtype(values):
             return pd.Series(pd.NaT, index=values.index, dtype="datetime64[ns, UTC]")
@@ -169,7 +188,10 @@ def _failures(frame: pd.DataFrame, schema: TableSchema) -> list[tuple[int, Colum
 def _violation(row: int, column: Column, values: pd.Series[Any], words: str) -> Violation:
     value = values.iloc[row]
     shown = "nothing" if bool(_is_missing(values.iloc[[row]], column).iloc[0]) else repr(_plain(value))
-    return Violation(row + 1, column.name, shown if len(shown) <= 60 else shown[:57] + "…'", words)
+    shown = shown if len(shown) <= 60 else shown[:57] + "…'"
+    if column.kind == "text" and isinstance(value, str) and value.strip():
+        shown += f" ({len(value.strip()):,} characters)"
+    return Violation(row + 1, column.name, shown, words)
 
 
 def _plain(value: Any) -> Any:
@@ -179,8 +201,10 @@ def _plain(value: Any) -> Any:
 def _dtype(column: Column, schema: TableSchema) -> Any:
     import pandas as pd
 
-    if column.name == schema.target:
+    if _is_event(column, schema):
         return "int8"
+    if column.kind == "text":
+        return "object"
     if column.kind == "category":
         return pd.CategoricalDtype(list(column.categories))
     if column.kind == "timestamp":

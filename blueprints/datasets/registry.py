@@ -7,13 +7,17 @@ from blueprints.datasets.errors import DatasetError
 from blueprints.datasets.german import GERMAN
 from blueprints.datasets.named import Dataset, NamedDataset
 from blueprints.datasets.schema_file import parse_schema
+from blueprints.datasets.sentences import FILM_SENTENCES, SENTENCES
 from blueprints.datasets.taiwan import TAIWAN
 from blueprints.datasets.user import FileDataset, QueryDataset
 
 CREDIT = (TAIWAN, CAR_LOAN, GERMAN)
 """Datasets for credit risk; the first is the default."""
 
-_BY_NAME = {dataset.name: dataset for dataset in CREDIT}
+SENTIMENT = (FILM_SENTENCES, SENTENCES)
+"""Datasets for sentiment; the first is the default."""
+
+_BY_NAME = {dataset.name: dataset for dataset in (*CREDIT, *SENTIMENT)}
 
 
 def names() -> tuple[str, ...]:

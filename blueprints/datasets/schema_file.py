@@ -33,9 +33,7 @@ def parse_schema(text: str, *, origin: str = "schema") -> TableSchema:
             for problem in error.errors()
         )
         raise DatasetError(f"{origin}: not a valid table schema:{problems}") from error
-    target = schema.column(schema.target)
-    if target.kind != "integer" or target.nullable:
-        raise DatasetError(f"{origin}: target {target.name!r} must be of kind 'integer' (0 or 1) and not nullable")
+    _check_target(schema, origin)
     return schema
 
 
@@ -44,3 +42,24 @@ def dump_schema(schema: TableSchema) -> str:
     return yaml.safe_dump(
         schema.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True, width=110
     )
+
+
+def _check_target(schema: TableSchema, origin: str) -> None:
+    target = schema.column(schema.target)
+    texts = [column.name for column in schema.features() if column.kind == "text"]
+    if not texts:
+        if target.kind != "integer" or target.nullable:
+            raise DatasetError(
+                f"{origin}: target {target.name!r} must be of kind 'integer' (0 or 1) and not nullable; "
+                "a 'category' is the target of a table with a column of kind 'text'"
+            )
+        return
+    if len(texts) > 1:
+        raise DatasetError(f"{origin}: columns {', '.join(map(repr, texts))} are texts; keep the one to classify")
+    if target.kind != "category" or target.nullable or len(target.categories) < 2:
+        raise DatasetError(
+            f"{origin}: target {target.name!r} of the texts must be of kind 'category', not nullable, with two or more "
+            "labels"
+        )
+    if schema.column(texts[0]).nullable:
+        raise DatasetError(f"{origin}: text {texts[0]!r} must not be nullable")

@@ -1,4 +1,8 @@
-"""Train, validation and test: by time where rows have one, stratified by the target otherwise."""
+"""Train, validation and test: by time where rows have one, stratified by the target otherwise.
+
+Tables of texts lose their duplicates first, and similar texts and rows of one group stay together: what a model is
+tested on, it has not learned from.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from blueprints.datasets.duplicates import DuplicateReport, distinct_texts
 from blueprints.datasets.errors import DatasetError
+from blueprints.datasets.units import divide, join_units, strata
 from blueprints.schema import TableSchema
 
 if TYPE_CHECKING:
@@ -17,34 +23,41 @@ if TYPE_CHECKING:
 
 PARTS = ("train", "validation", "test")
 
+Method = Literal["time-aware", "stratified", "grouped"]
+
 
 class SplitReport(BaseModel):
     """How a table was split.
 
     Attributes:
-        method: `time-aware` (chronological) or `stratified` (by the target).
+        method: `time-aware` (chronological), `stratified` (by the target) or `grouped` (by the target and the
+            categories, rows that belong together on one side).
         reason: Why, in one sentence.
-        seed: Seed of the stratified draw; without effect on a time-aware split.
+        seed: Seed of the draw; without effect on a time-aware split.
         rows: Rows of each part.
-        event_rate: Share of the event in each part, 0 to 1.
-        starts: First timestamp of each part, ISO 8601; empty if stratified.
-        ends: Last timestamp of each part, ISO 8601; empty if stratified.
+        event_rate: Share of the event in each part, 0 to 1; empty if the target is a category.
+        label_shares: Share of each label in each part, 0 to 1; empty if the target is 0 or 1.
+        starts: First timestamp of each part, ISO 8601; empty if not by time.
+        ends: Last timestamp of each part, ISO 8601; empty if not by time.
+        duplicates: What was dropped before the split; only for texts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["time-aware", "stratified"]
+    method: Method
     reason: str
     seed: int
     rows: dict[str, int]
     event_rate: dict[str, float]
+    label_shares: dict[str, dict[str, float]] = {}
     starts: dict[str, str]
     ends: dict[str, str]
+    duplicates: DuplicateReport | None = None
 
 
 @dataclass(frozen=True)
 class Split:
-    """Three disjoint parts that make up the table; each keeps the table's index.
+    """Three disjoint parts that make up the table, less duplicates; each keeps the table's index.
 
     Attributes:
         train: Rows to learn from.
@@ -66,7 +79,8 @@ def split(
 
     With a time column, every row of train is earlier than every row of validation, and these earlier than test; rows
     with one timestamp stay together, so shares can be off by such a group. Without one, each part has the target's
-    share of events, off by at most one row a class.
+    share of events, off by at most one row a class. A table of texts is divided without its duplicates (see
+    `distinct_texts`), by label and categories, and rows of one group or with similar texts stay on one side.
 
     Args:
         frame: Typed table.
@@ -82,10 +96,13 @@ def split(
         raise DatasetError(
             f"split: shares must be above 0 and sum to less than 1, not {test_share} and {validation_share}"
         )
-    target = frame[schema.target].to_numpy()
+    if schema.text is not None:
+        return _split_texts(frame, schema.text.name, schema, (test_share, validation_share), seed)
+    if schema.group is not None:
+        raise DatasetError(f"split: the group {schema.group!r} needs a column of texts; leave out the role 'group'")
     if schema.time is None:
-        parts = _stratified(target, test_share, validation_share, seed)
-        method: Literal["time-aware", "stratified"] = "stratified"
+        parts = _stratified(frame[schema.target].to_numpy(), test_share, validation_share, seed)
+        method: Method = "stratified"
         reason = f"the table has no time column, so each part has the same share of {schema.target!r}"
     else:
         parts = _by_time(frame[schema.time], test_share, validation_share)
@@ -105,6 +122,40 @@ def split(
         ends={part: time.max().isoformat() for part, time in times.items()},
     )
     return Split(tables["train"], tables["validation"], tables["test"], report)
+
+
+def _split_texts(frame: pd.DataFrame, text: str, schema: TableSchema, shares: tuple[float, float], seed: int) -> Split:
+    distinct = distinct_texts(frame[text].tolist(), frame[schema.target].cat.codes.to_numpy())
+    frame = frame.iloc[distinct.rows]
+    unit = join_units(distinct.family, frame[schema.group] if schema.group else None)
+    test, validation, train = divide(unit, strata(frame, schema), frame[text].tolist(), shares, seed)
+    tables = dict(zip(PARTS, (frame.iloc[rows] for rows in (train, validation, test)), strict=True))
+    label_shares = {part: _label_shares(table[schema.target]) for part, table in tables.items()}
+    for part, labels in label_shares.items():
+        absent = [label for label, share in labels.items() if share == 0]
+        if absent:
+            raise DatasetError(
+                f"split: no row of {part} has {schema.target} {absent[0]!r}; each part needs one: add rows, or choose "
+                "larger shares"
+            )
+    together = f"rows of one {schema.group!r} and similar texts" if schema.group else "similar texts"
+    report = SplitReport(
+        method="grouped",
+        reason=f"{together} stay on one side, and each part has the same share of {schema.target!r}",
+        seed=seed,
+        rows={part: len(table) for part, table in tables.items()},
+        event_rate={},
+        label_shares=label_shares,
+        starts={},
+        ends={},
+        duplicates=distinct.report,
+    )
+    return Split(tables["train"], tables["validation"], tables["test"], report)
+
+
+def _label_shares(target: pd.Series[str]) -> dict[str, float]:
+    counts = target.value_counts(sort=False)
+    return {str(label): float(count) / max(1, len(target)) for label, count in counts.items()}
 
 
 def _stratified(

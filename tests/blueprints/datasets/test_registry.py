@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from blueprints.datasets import DatasetError, dump_schema, get, names, parse_schema
+from blueprints.datasets import CREDIT, SENTIMENT, DatasetError, dump_schema, get, names, parse_schema
 from blueprints.datasets.car_loan import DRIFT_BEGINS
 
 
@@ -16,8 +16,9 @@ def loaded(name):
 
 
 def test_the_default_is_first_and_an_unknown_name_is_refused():
-    assert names() == ("taiwan", "car_loan", "german")
-    with pytest.raises(DatasetError, match="there is no dataset 'iris'; there are taiwan, car_loan, german"):
+    assert names() == ("taiwan", "car_loan", "german", "film_sentences", "sentences")
+    assert (CREDIT[0].name, SENTIMENT[0].name) == ("taiwan", "film_sentences")
+    with pytest.raises(DatasetError, match="there is no dataset 'iris'; there are taiwan, car_loan, german, film_"):
         get("iris")
 
 
@@ -37,7 +38,9 @@ def test_every_column_has_a_title_a_description_and_bounds_or_categories(name):
     for column in schema.columns:
         assert column.title
         assert column.description.endswith(".")
-        assert column.kind in {"category", "timestamp"} or None not in (column.minimum, column.maximum)
+        lengths = (column.minimum_length, column.maximum_length)
+        bounds = lengths if column.kind == "text" else (column.minimum, column.maximum)
+        assert column.kind in {"category", "timestamp"} or None not in bounds
     assert parse_schema(dump_schema(schema)) == schema
 
 
