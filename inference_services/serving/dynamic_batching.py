@@ -26,19 +26,20 @@ from inference_services.serving.batch_costs import BatchCosts
 from inference_services.serving.errors import overloaded
 
 ItemT = TypeVar("ItemT")
+ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 UnitT = TypeVar("UnitT")
 
 # The running estimate of how much slower than measured the machine is now follows this share of each batch.
 _FOLLOW = 0.1
 
 
-class BatchModel(Protocol[ItemT, UnitT]):
+class BatchModel(Protocol[ItemT_contra, UnitT]):
     """What is batched. Its methods are called from the slots' threads, several at once."""
 
-    def estimate(self, item: ItemT) -> int:
+    def estimate(self, item: ItemT_contra) -> int:
         """About how large an item is, summed over its units; called on the event loop, so it must be quick."""
 
-    def prepare(self, items: Sequence[ItemT]) -> Sequence[Sequence[UnitT]]:
+    def prepare(self, items: Sequence[ItemT_contra]) -> Sequence[Sequence[UnitT]]:
         """The units of each item, one or more."""
 
     def size(self, unit: UnitT) -> int:
