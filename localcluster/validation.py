@@ -106,15 +106,19 @@ def validate_all(kustomize: Path, schemas: Schemas) -> Iterator[Report]:
         raise ManifestError(f"{kustomize}: no overlays/*/kustomization.yaml; run it in the project's folder")
     for overlay in overlays:
         yield validate_overlay(overlay, schemas)
-    used = {component for overlay in overlays for component in _components(overlay)}
+    used = {
+        component
+        for file in (kustomize / "overlays").rglob("kustomization.yaml")
+        for component in _components(file.parent)
+    }
     for path in sorted((kustomize / "components").glob("*/kustomization.yaml")):
         if path.parent.resolve() not in used:
             with _overlay_of(kustomize / "overlays" / "local", path.parent) as overlay:
                 yield validate_overlay(overlay, schemas, f"local + {path.parent.name}")
 
 
-def _components(overlay: Path) -> Sequence[Path]:
-    return [(overlay / path).resolve() for path in _kustomization(overlay).get("components") or []]
+def _components(folder: Path) -> Sequence[Path]:
+    return [(folder / path).resolve() for path in _kustomization(folder).get("components") or []]
 
 
 def _kustomization(folder: Path) -> Object:

@@ -1,7 +1,9 @@
+import itertools
 import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from localcluster.component_objects import deployment
 from localcluster.container import Surroundings, pod_process_spec
@@ -13,7 +15,14 @@ from localcluster.validation import validate
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("local", "dev", "staging", "prod")
 CRDS = Path(os.environ.get("CRDS", ROOT.parent / "shared" / "crds"))
-SERVING = "ml-deployment-blueprints/credit-risk:0.1.0"
+# Which part requests enter by, the others that are routed to, and the parts in all.
+ENTRIES = {"credit-risk": "transformer", "sentiment": "predictor"}
+ROLES = {
+    "credit-risk": ("predictor", "transformer", "explainer"),
+    "sentiment": ("predictor", "explainer"),
+}
+RUNTIMES = {"credit-risk": "credit-risk-xgboost", "sentiment": "sentiment-onnx"}
+everywhere = pytest.mark.parametrize(("name", "blueprint"), [*itertools.product(OVERLAYS, ENTRIES)])
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +55,35 @@ def test_every_object_lives_in_the_overlays_namespace(overlays, name):
     assert overlays[name].of_kind("Namespace")[0]["metadata"]["name"] == f"blueprints-{name}"
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_explanations_go_to_the_explainer_and_all_else_to_the_transformer(overlays, name):
-    (route,) = overlays[name].of_kind("HTTPRoute")
+@everywhere
+def test_explanations_go_to_the_explainer_and_all_else_to_where_requests_enter(overlays, name, blueprint):
+    route = overlays[name].get("HTTPRoute", blueprint)
     targets = {
         match["path"]["value"]: (match["path"]["type"], [backend["name"] for backend in rule["backendRefs"]])
         for rule in route["spec"]["rules"]
         for match in rule["matches"]
     }
-    assert targets.pop("/v1/models/credit-risk:explain") == ("Exact", ["credit-risk-explainer"])
-    assert {tuple(backends) for _, backends in targets.values()} == {("credit-risk-transformer",)}
+    assert targets.pop(f"/v1/models/{blueprint}:explain") == ("Exact", [f"{blueprint}-explainer"])
+    assert {tuple(backends) for _, backends in targets.values()} == {(f"{blueprint}-{ENTRIES[blueprint]}",)}
     assert not any(path.startswith(("/metrics", "/healthz", "/readyz")) or path == "/" for path in targets)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_blueprint_has_a_host_name_of_its_own(overlays, name):
+    hosts = [host for route in overlays[name].of_kind("HTTPRoute") for host in route["spec"]["hostnames"]]
+    suffix = "localhost" if name == "local" else f"{name}.example.com"
+    assert sorted(hosts) == sorted(f"{blueprint}.{suffix}" for blueprint in ENTRIES)
+
+
+@everywhere
+def test_every_object_of_a_blueprint_says_so(overlays, name, blueprint):
+    shared = {("Namespace", f"blueprints-{name}"), ("NetworkPolicy", "object-storage")}
+    for item in overlays[name]:
+        of = item["metadata"].get("labels", {}).get("app.kubernetes.io/name")
+        if item["metadata"]["name"].startswith(blueprint):
+            assert of == blueprint, item["metadata"]["name"]
+        elif (item["kind"], item["metadata"]["name"]) in shared:
+            assert of is None
 
 
 def test_clusters_get_the_decisions_url_from_a_secret_and_the_laptop_gets_none(overlays):
@@ -73,61 +100,91 @@ def test_no_overlay_holds_a_secret(overlays):
     assert not any(objects.of_kind("Secret") for objects in overlays.values())
 
 
-def test_production_survives_the_loss_of_a_replica(overlays):
-    service = overlays["prod"].get("InferenceService", "credit-risk")
+@pytest.mark.parametrize("blueprint", ENTRIES)
+def test_production_survives_the_loss_of_a_replica(overlays, blueprint):
+    service = overlays["prod"].get("InferenceService", blueprint)
     budgets = {
         budget["spec"]["selector"]["matchLabels"]["component"]: budget["spec"]["maxUnavailable"]
         for budget in overlays["prod"].of_kind("PodDisruptionBudget")
+        if budget["spec"]["selector"]["matchLabels"]["model"] == blueprint
     }
-    for role in ("predictor", "transformer", "explainer"):
+    assert budgets.keys() == set(ROLES[blueprint]) == service["spec"].keys()
+    for role in ROLES[blueprint]:
         assert service["spec"][role]["minReplicas"] > budgets[role]
+
+
+@pytest.mark.parametrize("blueprint", ENTRIES)
+def test_production_spreads_the_pods_of_each_version_over_zones(overlays, blueprint):
+    service = overlays["prod"].get("InferenceService", blueprint)
+    for role in ROLES[blueprint]:
+        (spread,) = service["spec"][role]["topologySpreadConstraints"]
+        assert spread["topologyKey"] == "topology.kubernetes.io/zone"
+        assert spread["labelSelector"]["matchLabels"] == {"model": blueprint, "component": role}
 
 
 def test_nobody_writes_an_autoscaler_beside_kserves(overlays):
     assert not any(objects.of_kind("HorizontalPodAutoscaler") for objects in overlays.values())
 
 
-def test_the_local_overlay_runs_as_processes(overlays, tmp_path):
-    objects = overlays["local"]
-    metadata = {"name": "credit-risk", "namespace": "blueprints-local"}
+def processes(objects, blueprint, folder):
+    """What the laptop cluster would start for a blueprint, by role."""
     stable = {"spec": {"clusterIP": "127.0.0.2", "ports": [{"port": 80, "targetPort": 8080}]}}
     around = Surroundings(
         address="127.0.0.3",
-        folder=tmp_path,
-        find=lambda kind, name, _: stable if (kind, name) == ("Service", "credit-risk-predictor") else None,
+        folder=folder,
+        find=lambda kind, name, _: stable if (kind, name) == ("Service", f"{blueprint}-predictor") else None,
         holds_service=lambda _: True,
         claim=lambda _: None,
-        model=tmp_path,
+        model=folder,
         environment={"PATH": os.defpath},
     )
-    pods = [
-        {"kind": "Pod", "metadata": metadata, "spec": deployment(part, {})["spec"]["template"]["spec"]}
-        for part in components(objects.get("InferenceService", "credit-risk"), objects)
-    ]
-    predictor, transformer, explainer = specs = [pod_process_spec(pod, around) for pod in pods]
-    assert "--model_name=credit-risk" in predictor.command
-    assert transformer.command[-2:] == ("--predictor_host", "127.0.0.2:8080")
-    assert [set(spec.ports) for spec in specs] == [{"http", "grpc"}, {"http", "grpc"}, {"http"}]
-    for spec in specs:
+    metadata = {"name": blueprint, "namespace": "blueprints-local"}
+    return {
+        part.role: pod_process_spec(
+            {"kind": "Pod", "metadata": metadata, "spec": deployment(part, {})["spec"]["template"]["spec"]}, around
+        )
+        for part in components(objects.get("InferenceService", blueprint), objects)
+    }
+
+
+@pytest.mark.parametrize("blueprint", ENTRIES)
+def test_the_local_overlay_runs_as_processes(overlays, tmp_path, blueprint):
+    specs = processes(overlays["local"], blueprint, tmp_path)
+    assert tuple(specs) == ROLES[blueprint]
+    module = f"inference_services.{blueprint.replace('-', '_')}"
+    for role, spec in specs.items():
+        assert f"{module}.{role}" in spec.command
+        assert f"--model_name={blueprint}" in spec.command
         assert f"--model_dir={tmp_path}" in spec.command
+        assert set(spec.ports) == ({"http"} if role == "explainer" else {"http", "grpc"})
         assert spec.readiness.action.path == "/readyz"
         assert spec.liveness.action.path == "/healthz"
-    assert "inference_services.credit_risk.explainer" in explainer.command
 
 
-def test_the_manifests_name_one_image(overlays):
-    for objects in overlays.values():
-        runtime = objects.get("ServingRuntime", "credit-risk-xgboost")["spec"]["containers"][0]["image"]
-        service = objects.get("InferenceService", "credit-risk")["spec"]
-        assert {runtime} | {service[role]["containers"][0]["image"] for role in ("transformer", "explainer")} == {
-            SERVING
-        }
+def test_a_transformer_knows_its_predictor(overlays, tmp_path):
+    specs = processes(overlays["local"], "credit-risk", tmp_path)
+    assert specs["transformer"].command[-2:] == ("--predictor_host", "127.0.0.2:8080")
+
+
+def test_the_text_servers_start_as_many_threads_as_their_container_may_use(overlays, tmp_path):
+    for spec in processes(overlays["local"], "sentiment", tmp_path).values():
+        assert (spec.environment["OMP_NUM_THREADS"], spec.environment["RAYON_NUM_THREADS"]) == ("2", "2")
+
+
+@everywhere
+def test_a_blueprint_names_one_image(overlays, name, blueprint):
+    service = overlays[name].get("InferenceService", blueprint)["spec"]
+    containers = overlays[name].get("ServingRuntime", RUNTIMES[blueprint])["spec"]["containers"]
+    containers += [one for role in ROLES[blueprint] for one in service[role].get("containers", [])]
+    assert {one["image"] for one in containers} == {f"ml-deployment-blueprints/{blueprint}:0.1.0"}
 
 
 @pytest.mark.parametrize("folder", ["manifests", "kustomize/overlays", "kustomize/components"])
 def test_overlays_and_components_hold_patches_and_every_file_is_used(folder):
     for kustomization in (ROOT / folder).rglob("kustomization.yaml"):
         text = kustomization.read_text()
+        if folder == "kustomize/overlays" and kustomization.parent.parent.name != "overlays":
+            assert "namespace" not in yaml.safe_load(text), "the overlay names it, for all its blueprints"
         for beside in kustomization.parent.glob("*.yaml"):
             assert beside.name == "kustomization.yaml" or beside.name in text, f"{beside}: nobody uses it"
         if folder == "kustomize/overlays":
