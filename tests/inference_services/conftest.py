@@ -71,12 +71,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(role: str, package: Path, folder: Path, *flags: str, **environment: str) -> Running:
-    """Starts `inference_services.credit_risk.<role>`; call `wait` on what it returns."""
+def start(
+    role: str,
+    model: Path,
+    folder: Path,
+    *flags: str,
+    package: str = "inference_services.credit_risk",
+    **environment: str,
+) -> Running:
+    """Starts `<package>.<role>` with a model package; call `wait` on what it returns."""
     http_port, grpc_port = free_port(), free_port()
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{role}-{http_port}.log"
-    command = [sys.executable, "-m", f"inference_services.credit_risk.{role}", f"--model_dir={package}"]
+    command = [sys.executable, "-m", f"{package}.{role}", f"--model_dir={model}"]
     command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
     environment = {**os.environ, "BLUEPRINTS_HOME": str(folder / "home"), **environment}
     with log.open("wb") as output:
