@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.columns import Columns
+from rich.padding import Padding
 
 from cli.output import Json, console, escape, fail, known_errors, print_json
 
@@ -19,7 +21,7 @@ Blueprint = Annotated[str, typer.Argument(help="Name of the blueprint, such as c
 Settings = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the pipeline; may be repeated.")
 ]
-DatasetName = Annotated[str | None, typer.Option("--dataset", help="Dataset: taiwan, car_loan, german, or a new name.")]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Dataset, see blueprints data list, or a new name.")]
 DataFile = Annotated[str | None, typer.Option("--data", help="Your own CSV or Parquet file, path or URI.")]
 Query = Annotated[
     str | None, typer.Option("--query", help="Your own data as one SELECT; BLUEPRINTS_DATABASE_URL says where.")
@@ -48,9 +50,12 @@ def run(
     if json:
         print_json(_summary(finished))
         return
-    for name, value in _summary(finished).items():
+    summary = _summary(finished)
+    for name, value in summary.items():
         if not isinstance(value, dict):
             console.print(f"  {name:<8} {escape(str(value))}")
+    figures = [f"{name.replace('_', ' ')} [bold]{value:.4f}[/]" for name, value in summary["metrics"].items()]
+    console.print(Padding(Columns(figures, padding=(0, 3)), (1, 2)))
     for name, page in finished.reports.items():
         console.print(f"  {name.replace('_', ' '):<20} {page}")
 
@@ -127,7 +132,7 @@ def _pipeline(
     if dataset is not None:
         chosen["dataset"] = dataset
         # A model of other data is another model; it must not stand against this one's champion.
-        if own or dataset != "taiwan":
+        if own or dataset != pipeline.component_spec.inputs["dataset"].default:
             chosen.setdefault("registered_model", f"{blueprint}-{dataset.replace('_', '-')}")
     if data is not None:
         chosen["data_uri"] = data if "://" in data else str(Path(data).resolve())

@@ -23,6 +23,7 @@ from kfp import dsl, local
 from kfp.local import logging_utils
 
 from blueprints.progress import parse_progress
+from pipelines.one_of import artifacts_of_the_branch_that_ran
 
 _STARTED = re.compile(r"Executing task '?(?:\x1b\[\d+m)?'?(?P<task>[\w-]+)")
 _FINISHED = re.compile(r"Task '?(?:\x1b\[\d+m)?'?(?P<task>[\w-]+).* finished with status .*(?P<status>SUCCESS|FAILURE)")
@@ -109,7 +110,7 @@ def run_locally(
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
                 # Outside of its own tasks the runner logs nothing, cache hits included.
-                with logging_utils.local_logger_context():
+                with logging_utils.local_logger_context(), artifacts_of_the_branch_that_ran():
                     outputs = pipeline(**arguments).outputs
             except RuntimeError as error:
                 raise PipelineFailedError(_failure(output, folder)) from error

@@ -9,9 +9,9 @@ from components import component
 def register_model(
     package: Input[Model],
     evaluation_report: Input[HTML],
-    backtest_report: Input[HTML],
-    fairness_report: Input[HTML],
-    explanation_report: Input[HTML],
+    backtest_report: Input[HTML] = None,
+    fairness_report: Input[HTML] = None,
+    explanation_report: Input[HTML] = None,
     registered_model: str = "credit-risk",
     tracking_uri: str = "",
 ) -> str:
@@ -20,9 +20,9 @@ def register_model(
     Args:
         package: The model package.
         evaluation_report: Page to keep beside the model.
-        backtest_report: Page to keep beside the model.
-        fairness_report: Page to keep beside the model.
-        explanation_report: Page to keep beside the model.
+        backtest_report: Page to keep beside the model, where the blueprint makes one.
+        fairness_report: Page to keep beside the model, where the blueprint makes one.
+        explanation_report: Page to keep beside the model, where the blueprint makes one.
         registered_model: Name in the registry.
         tracking_uri: MLflow's store; the environment's if empty.
 
@@ -34,14 +34,15 @@ def register_model(
     from blueprints.governance.registry import Registry
     from blueprints.model_package import open_package
 
+    pages = {
+        "evaluation": evaluation_report,
+        "backtest": backtest_report,
+        "fairness": fairness_report,
+        "explanation": explanation_report,
+    }
     registered = Registry(tracking_uri or None).log_and_register(
         registered_model,
         open_package(Path(package.path)),
-        reports={
-            "evaluation": Path(evaluation_report.path),
-            "backtest": Path(backtest_report.path),
-            "fairness": Path(fairness_report.path),
-            "explanation": Path(explanation_report.path),
-        },
+        reports={name: Path(page.path) for name, page in pages.items() if page is not None},
     )
     return registered.number
