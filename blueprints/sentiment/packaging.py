@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,19 +107,22 @@ def input_column(schema: TableSchema) -> Column:
 
 
 def output_columns(labels: tuple[str, ...]) -> tuple[Column, ...]:
-    """The label, and a probability for each label."""
+    """The label, and a probability for each label, named by it or, where names would repeat, by its number."""
+    names = [re.sub("[^a-z0-9]", "_", label.lower())[:48] for label in labels]
+    if len(set(names)) != len(names):
+        names = [str(number) for number in range(len(labels))]
     return (
         Column(name=LABEL, kind="category", title="label", description="The likeliest label.", categories=labels),
         *(
             Column(
-                name=f"probability_{_identifier(label)}",
+                name=f"probability_{name}",
                 kind="number",
                 title=f"probability of {label}",
                 description=f"Calibrated probability that the text is {label}.",
                 minimum=0,
                 maximum=1,
             )
-            for label in labels
+            for name, label in zip(names, labels, strict=True)
         ),
     )
 
@@ -176,8 +180,3 @@ Log loss {model.log_loss.value:.4f}, Brier score {model.brier.value:.4f}, expect
 Windows of {config.max_tokens} tokens: of longer texts the windows' logits are averaged. A probability near
 1/{len(config.labels)} means that the text gives no ground for a label; there is no neutral one unless it was trained.
 """
-
-
-def _identifier(label: str) -> str:
-    """A label as part of a column's name."""
-    return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in label.lower())

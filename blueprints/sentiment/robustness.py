@@ -7,7 +7,6 @@ labels, and pairs in which one word turns the label (minimum functionality and c
 
 from __future__ import annotations
 
-import random
 import string
 from collections.abc import Callable, Sequence
 
@@ -118,7 +117,7 @@ def measure_robustness(
     found = []
     for name, change in PERTURBATIONS.items():
         # A text's typos depend on the seed and on its place alone.
-        changed = [change(text, random.Random(f"{seed}/{place}")) for place, text in enumerate(texts)]  # noqa: S311
+        changed = [change(text, np.random.default_rng((seed, place))) for place, text in enumerate(texts)]
         after = classify(changed).argmax(axis=1)
         different = next((i for i, (old, new) in enumerate(zip(texts, changed, strict=True)) if old != new), 0)
         found.append(
@@ -134,29 +133,29 @@ def measure_robustness(
     return Robustness(rows=len(chosen), perturbations=tuple(found), negation=suite, turned=turned)
 
 
-def neighbouring_keys(text: str, rng: random.Random) -> str:
+def neighbouring_keys(text: str, rng: np.random.Generator) -> str:
     """Some letters replaced by one beside them on a keyboard."""
-    return "".join(_with_case(rng.choice(_NEIGHBOURS[letter.lower()]), letter) if hit else letter
+    return "".join(_with_case(str(rng.choice(_NEIGHBOURS[letter.lower()])), letter) if hit else letter
                    for letter, hit in _hits(text, rng))  # fmt: skip
 
 
-def dropped_letters(text: str, rng: random.Random) -> str:
+def dropped_letters(text: str, rng: np.random.Generator) -> str:
     """Some letters left out; never all of a text."""
     return "".join("" if hit else letter for letter, hit in _hits(text, rng)) or text
 
 
-def doubled_letters(text: str, rng: random.Random) -> str:
+def doubled_letters(text: str, rng: np.random.Generator) -> str:
     """Some letters written twice."""
     return "".join(letter * (1 + hit) for letter, hit in _hits(text, rng))
 
 
-def without_punctuation(text: str, _: random.Random) -> str:
+def without_punctuation(text: str, _: np.random.Generator) -> str:
     """Without punctuation marks, apostrophes excepted; unchanged if nothing else were left."""
     kept = text.translate(str.maketrans("", "", string.punctuation.replace("'", "")))
     return " ".join(kept.split()) or text
 
 
-PERTURBATIONS: dict[str, Callable[[str, random.Random], str]] = {
+PERTURBATIONS: dict[str, Callable[[str, np.random.Generator], str]] = {
     "neighbouring keys": neighbouring_keys,
     "dropped letters": dropped_letters,
     "doubled letters": doubled_letters,
@@ -214,9 +213,9 @@ def _ask_suite(classify: Classify, names: Sequence[str]) -> tuple[tuple[SuiteKin
     return tuple(kinds), float(np.mean(turned)) if turned else None
 
 
-def _hits(text: str, rng: random.Random) -> list[tuple[str, bool]]:
+def _hits(text: str, rng: np.random.Generator) -> list[tuple[str, bool]]:
     """Each character, and whether a typo hits it: letters of the keyboard only."""
-    return [(letter, letter.lower() in _NEIGHBOURS and rng.random() < TYPO_RATE) for letter in text]
+    return [(letter, letter.lower() in _NEIGHBOURS and bool(rng.random() < TYPO_RATE)) for letter in text]
 
 
 def _with_case(letter: str, like: str) -> str:
@@ -237,7 +236,7 @@ def _share(values: NDArray[np.floating] | NDArray[np.bool_], seed: int) -> Estim
 
 _OPPOSITE = {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}
 _NEIGHBOURS = {
-    letter: row[max(0, place - 1) : place] + row[place + 1 : place + 2]
+    letter: [*row[max(0, place - 1) : place], *row[place + 1 : place + 2]]
     for row in _KEYS
     for place, letter in enumerate(row)
 }
