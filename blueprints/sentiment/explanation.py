@@ -132,8 +132,8 @@ def _logits(
 ) -> NDArray[np.float64]:
     """Logits of the text as it is, then without each unit; shape (1 + units, labels).
 
-    Only windows that hold a unit are run again without it. Each is run by itself: in a batch, dynamic quantization takes
-    the scale of its numbers from all rows, and then an answer depends a little on its neighbours.
+    Only windows that hold a unit are run again without it. Each is run by itself: in a batch, dynamic quantization
+    takes the scale of its numbers from all rows, and then an answer depends a little on its neighbours.
     """
     variants = list(encoded.windows)
     rows = np.tile(np.arange(len(encoded.windows)), (1 + len(units), 1))
