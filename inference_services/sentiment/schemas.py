@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.text_model import TEXT
 from inference_services.serving.errors import MAX_PROBLEMS, Location, Problem, RequestError, refuse
+from inference_services.serving.model import Call, Operation, Reply
 from inference_services.serving.options import Options
+
+Handler = Callable[[Call], Awaitable[Reply]]
 
 MAX_TEXTS = 1_000
 """Most texts in one request, also where the server would take more rows."""
 
 _LONGEST = 512
-_LARGEST_LIMIT = 20_000
+_MOST_CHARACTERS = 20_000
 # Control characters that no writer means, and halves of surrogate pairs, which no encoder can write. Tab, line feed and
 # carriage return are text; so are C1 controls: old Windows quotes that were read as Latin-1 end up there.
 _CONTROL = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
@@ -51,23 +55,22 @@ class Texts:
         self.max_texts = max_texts
 
     @classmethod
-    def of(cls, package: ModelPackage, labels: Sequence[str], options: Options) -> Self:
-        """The texts that a package's signature accepts; `MAX_CHARACTERS` in the environment sets another maximum.
+    def of(cls, package: ModelPackage, labels: Sequence[str], options: Options, *, max_texts: int = MAX_TEXTS) -> Self:
+        """The texts that a package's signature accepts; the flag of `add_text_flags` sets another maximum.
 
-        Raises:
-            SystemExit: `MAX_CHARACTERS` is no number that fits.
+        Args:
+            package: The model package.
+            labels: Labels in the order of the model's probabilities.
+            options: The server's settings.
+            max_texts: Most texts in one request; fewer if the server takes fewer rows.
         """
         column = next(column for column in package.signature.inputs if column.name == TEXT)
-        shortest = column.minimum_length or 1
-        longest = os.environ.get("MAX_CHARACTERS", str(column.maximum_length or _LONGEST))
-        if not (longest.isascii() and longest.isdigit() and shortest <= int(longest) <= _LARGEST_LIMIT):
-            raise SystemExit(f"MAX_CHARACTERS={longest}: give {shortest} to {_LARGEST_LIMIT} characters")
         return cls(
             labels,
             package.version,
-            shortest=shortest,
-            longest=int(longest),
-            max_texts=min(options.max_rows, MAX_TEXTS),
+            shortest=column.minimum_length or 1,
+            longest=options.model_flags.get("max_characters") or column.maximum_length or _LONGEST,
+            max_texts=min(options.max_rows, max_texts),
         )
 
     def check(self, values: Sequence[Any], loc: Callable[[int], Location]) -> list[str]:
@@ -139,25 +142,52 @@ class Texts:
         self._count(len(values), ("body", "inputs", TEXT, "shape"))
         return self.check(values, lambda index: ("body", "inputs", TEXT, index))
 
-    def prediction(self, probabilities: NDArray[np.floating]) -> dict[str, Any]:
-        """The answer about one text.
-
-        Args:
-            probabilities: Of shape (labels,).
-        """
-        shares = probabilities.tolist()
-        best = shares.index(max(shares))
+    def prediction(self, probabilities: Sequence[float]) -> dict[str, Any]:
+        """The answer about one text with these probabilities of the labels."""
+        best = max(probabilities)
         return {
-            "label": self.labels[best],
-            "probability": shares[best],
-            "probabilities": dict(zip(self.labels, shares, strict=True)),
+            "label": self.labels[probabilities.index(best)],
+            "probability": best,
+            "probabilities": dict(zip(self.labels, probabilities, strict=True)),
         }
 
     def typed_answer(self, probabilities: NDArray[np.floating], *, single: bool) -> dict[str, Any]:
         """The body of the typed answer; `probabilities` has shape (texts, labels)."""
+        predictions = [self.prediction(row) for row in probabilities.tolist()]
         if single:
-            return {**self.prediction(probabilities[0]), "model_version": self.version}
-        return {"predictions": [self.prediction(row) for row in probabilities], "model_version": self.version}
+            return {**predictions[0], "model_version": self.version}
+        return {"predictions": predictions, "model_version": self.version}
+
+    def operations(self, name: str, typed: Handler, v1: Handler) -> list[Operation]:
+        """The typed `/predict` and KServe's v1 predict.
+
+        Args:
+            name: Name of the model.
+            typed: Answers the first.
+            v1: Answers the second.
+        """
+        return [
+            Operation(
+                "POST",
+                "/predict",
+                typed,
+                "Sentiment of a text, or of several",
+                "sentiment",
+                self.typed_response(),
+                request=self.typed_request(),
+                example={TEXT: self.example},
+            ),
+            Operation(
+                "POST",
+                f"/v1/models/{name}:predict",
+                v1,
+                "Sentiment of texts",
+                "v1",
+                self.predictions_response(),
+                request=self.instances_request(),
+                example={"instances": [self.example]},
+            ),
+        ]
 
     def schemas(self) -> dict[str, Any]:
         """JSON Schemas of a text and of a prediction."""
@@ -271,6 +301,20 @@ class Texts:
             return "is blank: there is nothing to read", "string_too_short"
         message = f"must be at least {self.shortest} characters, blanks around them not counted, not {length}"
         return message, "string_too_short"
+
+
+def add_text_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds `--max_characters`, or `MAX_CHARACTERS` in the environment: another maximum than the signature says."""
+    default = os.environ.get("MAX_CHARACTERS")
+    group.add_argument(
+        "--max_characters", type=_characters, default=default, help="longest text; by default as in the package"
+    )
+
+
+def _characters(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_CHARACTERS):
+        raise argparse.ArgumentTypeError(f"{text}: give 1 to {_MOST_CHARACTERS} characters")
+    return int(text)
 
 
 def _only(value: dict[str, Any], known: tuple[str, ...], loc: Location = ("body",)) -> None:

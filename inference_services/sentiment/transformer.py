@@ -1,0 +1,171 @@
+"""Transformer of sentiment: texts in, tokens over the wire to a predictor, labels with probabilities out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, get_labels
+from numpy.typing import NDArray
+
+from blueprints.model_package import ModelPackage
+from blueprints.sentiment.classifier import EncodedText, Ids, TextClassifier
+from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LOGITS, TEXT
+from inference_services.sentiment.predictor import PROBABILITIES
+from inference_services.sentiment.schemas import Texts, add_text_flags
+from inference_services.serving.errors import unavailable
+from inference_services.serving.metrics import PredictionHistogram
+from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
+from inference_services.serving.options import Options
+from inference_services.serving.predictor_client import PredictorClient, connect
+from inference_services.serving.tensors import InferCall, Output, TensorSpec
+
+# Tokens, padding included, that one request to the predictor holds: about 200 kB of JSON.
+_TOKENS = 16_384
+# More characters than these are tokenized off the event loop, where a hop to a thread costs less than the work.
+_INLINE_CHARACTERS = 2_000
+
+
+class SentimentTransformer(ServedModel):
+    """Turns texts into tokens, and a predictor's logits into answers.
+
+    Args:
+        name: Name to answer under, and of the predictor's model.
+        package: The model package; its version is the only one that a predictor may answer with.
+        options: Predictor and limits.
+    """
+
+    role = "transformer"
+    platform = "sentiment-text"
+    predictions: PredictionHistogram
+
+    def __init__(self, name: str, package: ModelPackage, options: Options) -> None:
+        super().__init__(name)
+        self.version = package.version
+        self._classifier = TextClassifier.open(package)
+        self._labels = self._classifier.config.labels
+        self._texts = Texts.of(package, self._labels, options)
+        self.inputs = [TensorSpec(TEXT, "BYTES")]
+        self.outputs = [TensorSpec(LABEL, "BYTES"), TensorSpec(PROBABILITIES, "FP64", (-1, len(self._labels)))]
+        self._specs = {spec.name: spec for spec in self.outputs}
+        self.predictions = PredictionHistogram(package.signature.outputs, package.version)
+        self.schemas = self._texts.schemas()
+        self._options = options
+        self._client: PredictorClient | None = None
+        self._preprocess = PRE_HIST_TIME.labels(**get_labels(name))
+        self._postprocess = POST_HIST_TIME.labels(**get_labels(name))
+
+    async def start_up(self) -> None:
+        """Opens the connections to the predictor."""
+        self._client = connect(self._options, self.name, self.version)
+
+    async def shut_down(self) -> None:
+        """Closes them."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def healthy(self) -> bool:
+        """Whether the predictor is ready, with the same version."""
+        return self._client is not None and await self._client.ready()
+
+    async def infer(self, call: InferCall) -> Sequence[Output]:
+        """Answers a v2 request with the tensor `text`."""
+        texts = self._texts.read_tensor(list(call.inputs[TEXT]))
+        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
+        values: dict[str, Any] = {
+            LABEL: [self._labels[code] for code in probabilities.argmax(axis=1)],
+            PROBABILITIES: probabilities,
+        }
+        return [Output(self._specs[name], values[name]) for name in call.outputs or self._specs]
+
+    def operations(self) -> Sequence[Operation]:
+        """The typed `/predict` and KServe's v1 predict: the predictor's own."""
+        return self._texts.operations(self.name, self._typed, self._v1)
+
+    async def _typed(self, call: Call) -> Reply:
+        texts, single = self._texts.read_typed(call.json())
+        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
+        return json_reply(self._texts.typed_answer(probabilities, single=single))
+
+    async def _v1(self, call: Call) -> Reply:
+        texts = self._texts.read_instances(call.json())
+        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
+        return json_reply(self._texts.typed_answer(probabilities, single=False))
+
+    async def _probabilities(self, texts: list[str], request_id: str, deadline: float) -> NDArray[np.float64]:
+        """Calibrated probabilities, shape (texts, labels)."""
+        if self._client is None:
+            raise unavailable("the transformer is starting")
+        with self._preprocess.time():
+            if sum(map(len, texts)) <= _INLINE_CHARACTERS:
+                encoded = self._classifier.encode(texts)
+            else:
+                encoded = await asyncio.to_thread(self._classifier.encode, texts)
+        windows = [window for text in encoded for window in text.windows]
+        logits = np.empty((len(windows), len(self._labels)))
+        for rows in batches([len(window) for window in windows], max_rows=self._options.max_rows):
+            answer = await self._client.infer(
+                _tensors([windows[row] for row in rows], self._classifier.config.pad_id),
+                (LOGITS,),
+                request_id,
+                deadline,
+            )
+            logits[rows] = answer[LOGITS]
+        with self._postprocess.time():
+            probabilities = self._combined(encoded, logits)
+        self.predictions.observe(LABEL, probabilities.argmax(axis=1))
+        for position, label in enumerate(self._labels):
+            self.predictions.observe(f"probability_{label}", probabilities[:, position])
+        return probabilities
+
+    def _combined(self, encoded: Sequence[EncodedText], logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probabilities of texts from the logits of all their windows; windows count by their tokens."""
+        owners = np.repeat(np.arange(len(encoded)), [len(text.windows) for text in encoded])
+        weights = np.array([len(window) for text in encoded for window in text.windows], np.float64)
+        sums = np.zeros((len(encoded), logits.shape[1]))
+        np.add.at(sums, owners, logits * weights[:, None])
+        return self._classifier.softmax(sums / np.bincount(owners, weights)[:, None])
+
+
+def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[list[int]]:
+    """Rows of like length together, so that little is padded, in requests of bounded size.
+
+    Args:
+        lengths: Tokens of each window.
+        max_rows: Most windows in one request.
+    """
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and ((len(batch) + 1) * lengths[row] > _TOKENS or len(batch) == max_rows):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _tensors(windows: Sequence[Ids], pad_id: int) -> dict[str, NDArray[np.int64]]:
+    lengths = np.array([len(window) for window in windows])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, np.int64)
+    ids[mask] = np.concatenate(windows)
+    return {INPUT_IDS: ids, ATTENTION_MASK: mask.astype(np.int64)}
+
+
+def build(package: ModelPackage, options: Options) -> SentimentTransformer:
+    """The transformer of a model package.
+
+    Raises:
+        SystemExit: There is no predictor.
+    """
+    if not options.predictor_host:
+        raise SystemExit("a transformer needs --predictor_host host:port")
+    return SentimentTransformer(options.model_name or package.signature.model_name, package, options)
+
+
+if __name__ == "__main__":
+    from inference_services.serving.server import serve
+
+    serve(build, add_text_flags)
