@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.classifier import Ids, TextClassifier
+from inference_services.sentiment.schemas import add_text_flags
 from inference_services.serving.batch_costs import BatchCosts, measure_costs
 from inference_services.serving.cores import available_cores
 from inference_services.serving.dynamic_batching import BatchPlan, DynamicBatcher
@@ -191,6 +192,7 @@ class _Model:
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
     """Flags of the text model."""
+    add_text_flags(group)
     automatic = "measured at start by default"
     group.add_argument("--slots", type=_count, help=f"calls of the model at one time; {automatic}")
     group.add_argument("--threads", type=_count, help=f"threads of each call; {automatic}")
