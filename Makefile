@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 UV_VERSION := 0.13.9
+TORCH_VERSION := 2.13.0
 UV := .uv/bin/uv
 RUN := .venv/bin/
 BLUEPRINT ?= credit-risk
@@ -14,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/.uv/bin:$(PATH)
 
-.PHONY: help install demo test lint format types check components component compile validate lock lock-upgrade alibi clean distclean
+.PHONY: help install demo test lint format types check components component compile validate lock lock-upgrade alibi finetuning clean distclean
 
 help:  ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,10 +55,15 @@ compile: install  ## Compile every pipeline to YAML in build/pipelines
 
 alibi: .venv-alibi/.installed  ## Make the environment of the anchor explainer (.venv-alibi)
 
+finetuning: .venv-finetuning/.installed  ## Make the environment of fine-tuning, with torch (.venv-finetuning)
+
 lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that still fit
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra text-serving --extra cluster --extra dev -o locks/dev.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra serving -c locks/dev.txt -o locks/serving.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines -c locks/dev.txt -o locks/jobs.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra pipelines --extra finetuning -c locks/dev.txt -o locks/finetuning.txt
+	@$(UV) pip compile $(LOCK_OPTIONS) locks/text-serving.in --override locks/text-serving-overrides.in -c locks/dev.txt -o locks/text-serving.txt
+	@$(UV) pip compile $(LOCK_OPTIONS) locks/edge.in --override locks/text-serving-overrides.in --override locks/edge-overrides.in -c locks/dev.txt -o locks/edge.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/alibi.in --override locks/alibi-overrides.in -o locks/alibi.txt
 
 lock-upgrade:  ## Write the locks with the newest versions that fit
@@ -68,7 +74,7 @@ clean:  ## Stop the laptop cluster and delete what runs made: data, models, regi
 	rm -rf .blueprints build
 
 distclean: clean  ## Delete the environments too
-	rm -rf .venv .venv-alibi .uv
+	rm -rf .venv .venv-alibi .venv-finetuning .uv
 
 LOCK_OPTIONS = -q --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 	--python-version 3.11 $(LOCK_UPGRADE)
@@ -95,3 +101,13 @@ $(UV):
 	@[ -x .venv-alibi/bin/python ] || $(UV) venv -q --python $(PYTHON) .venv-alibi
 	@$(UV) pip sync -q --compile-bytecode --python .venv-alibi/bin/python --require-hashes locks/alibi.txt
 	@cp locks/alibi.txt $@
+
+# Torch comes by pip, which takes the wheel without CUDA where one is offered, and is in no lock. The project is put on
+# the path by a file that names it. The stamp is a copy of the lock, as above.
+.venv-finetuning/.installed: locks/finetuning.txt | $(UV)
+	@echo "Installing the environment of fine-tuning from locks/finetuning.txt, and torch $(TORCH_VERSION)"
+	@[ -x .venv-finetuning/bin/python ] || $(UV) venv -q --python $(PYTHON) .venv-finetuning
+	@$(UV) pip install -q --compile-bytecode --python .venv-finetuning/bin/python --require-hashes -r locks/finetuning.txt
+	@.venv-finetuning/bin/python -m pip install -q --disable-pip-version-check torch==$(TORCH_VERSION)
+	@echo "$(CURDIR)" > "$$(.venv-finetuning/bin/python -c 'import site; print(site.getsitepackages()[0])')/blueprints.pth"
+	@cp locks/finetuning.txt $@

