@@ -8,13 +8,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from importlib import metadata
 from typing import TypeVar
 
 import grpc
-from kserve.metrics import PREDICT_HIST_TIME, get_labels
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
+from prometheus_client import Histogram
 
 from inference_services.serving.deadlines import HEADER, allowed_seconds
 from inference_services.serving.errors import RequestError, refuse, too_late
@@ -22,6 +21,8 @@ from inference_services.serving.grpc_tensors import from_grpc, to_grpc
 from inference_services.serving.metrics import RequestMetrics
 from inference_services.serving.model import ServedModel
 from inference_services.serving.options import Options
+from inference_services.serving.protocol import NAME, VERSION
+from inference_services.serving.request_log import RequestLog, described
 from inference_services.serving.rest import new_request_id
 from inference_services.serving.tensors import TensorReader
 
@@ -46,14 +47,27 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         reader: Checks its requests.
         options: The server's limits.
         metrics: Where calls are counted.
+        log: Where calls are written.
+        predict_seconds: Times inference.
     """
 
-    def __init__(self, model: ServedModel, reader: TensorReader, options: Options, metrics: RequestMetrics) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        reader: TensorReader,
+        options: Options,
+        metrics: RequestMetrics,
+        log: RequestLog,
+        predict_seconds: Histogram,
+    ) -> None:
         self._model = model
         self._reader = reader
         self._options = options
-        self._metrics = metrics
-        self._seconds = PREDICT_HIST_TIME.labels(**get_labels(model.name))
+        self._in_flight = metrics.in_flight
+        self._log = log
+        methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
+        self._methods = {name: (metrics.grpc(name), described("call", method=name)) for name in methods}
+        self._seconds = predict_seconds
 
     async def ModelInfer(
         self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext
@@ -130,7 +144,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         """Name and version of the server."""
 
         async def describe(_: str, __: float) -> pb.ServerMetadataResponse:
-            return pb.ServerMetadataResponse(name="ml-deployment-blueprints", version=metadata.version("kserve"))
+            return pb.ServerMetadataResponse(name=NAME, version=VERSION)
 
         return await self._handle("ServerMetadata", context, describe)
 
@@ -151,7 +165,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         seconds = self._options.request_timeout
         context.set_trailing_metadata((("x-request-id", request_id),))
         code, message = grpc.StatusCode.OK, ""
-        self._metrics.in_flight.inc()
+        self._in_flight.inc()
         try:
             remaining = context.time_remaining()
             seconds = allowed_seconds(given.get(HEADER), seconds if remaining is None else min(seconds, remaining))
@@ -169,10 +183,10 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             _log.exception("call failed", extra={"fields": {"request_id": request_id, "method": method}})
             code, message = grpc.StatusCode.INTERNAL, "the server failed; the log has the request id"
         finally:
-            self._metrics.in_flight.dec()
+            self._in_flight.dec()
             taken = time.perf_counter() - started
-            self._metrics.observe_grpc(method, code.name, taken)
-            fields = {"request_id": request_id, "method": method, "status": code.name, "ms": round(taken * 1e3, 2)}
-            _log.info("call", extra={"fields": fields})
+            answers, description = self._methods[method]
+            answers.observe(code.name, taken)
+            self._log.add(description, request_id, b'"%b"' % code.name.encode(), taken)
         await context.abort(code, message)
         raise AssertionError  # abort always raises

@@ -1,4 +1,4 @@
-"""What a server serves: a KServe model with named, typed tensors and REST operations of its own."""
+"""What a server serves: a model with named, typed tensors and REST operations of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from math import inf
 from typing import Any
 
 import orjson
-from kserve.model import BaseKServeModel
 
 from inference_services.serving.errors import refuse
 from inference_services.serving.metrics import PredictionHistogram
@@ -90,10 +89,14 @@ class Operation:
     work: bool = True
 
 
-class ServedModel(BaseKServeModel, ABC):  # type: ignore[misc]
+class ServedModel(ABC):
     """A model, transformer or explainer behind a server.
 
+    Args:
+        name: Name to answer under.
+
     Attributes:
+        name: Name to answer under.
         role: `predictor`, `transformer` or `explainer`.
         version: Version of the model package.
         platform: What runs it, as published in the v2 metadata.
@@ -114,7 +117,7 @@ class ServedModel(BaseKServeModel, ABC):  # type: ignore[misc]
     predictions: PredictionHistogram | None = None
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
+        self.name = name
 
     @abstractmethod
     def operations(self) -> Sequence[Operation]:
@@ -128,8 +131,12 @@ class ServedModel(BaseKServeModel, ABC):  # type: ignore[misc]
         """
         raise NotImplementedError
 
-    async def start_up(self) -> None:
-        """Opens what needs the event loop. Called once, before the first request."""
+    async def healthy(self) -> bool:
+        """Whether it can answer. Asked by readiness probes."""
+        return True
 
-    async def shut_down(self) -> None:
+    async def start_up(self) -> None:  # noqa: B027  # many need none
+        """Opens what needs the event loop, and warms up. Called once, before the first request."""
+
+    async def shut_down(self) -> None:  # noqa: B027  # many need none
         """Closes it. Called once, after the last request."""

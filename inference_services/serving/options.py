@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+WORKER_INDEX = "SERVING_WORKER_INDEX"
+"""Environment variable that each of several processes finds its number in."""
+
+_MOST_WORKERS = 256
 PredictorProtocol = Literal["v2", "grpc-v2"]
 AddFlags = Callable[[argparse._ArgumentGroup], object]
 
@@ -29,9 +33,11 @@ class Options:
         predictor_timeout: Seconds that the predictor has for an answer.
         max_body: Largest request body, in bytes.
         max_rows: Most rows in one request.
-        max_concurrency: Requests that are worked on at one time; more are answered with 503.
+        max_concurrency: Requests that are worked on at one time by each worker; more are answered with 429.
         request_timeout: Seconds that a request may take.
         grace_period: Seconds that running requests have to finish after SIGTERM.
+        workers: Processes that serve behind the ports.
+        worker_index: Which of them this is, from 0.
         model_flags: Values of the flags that the model itself adds, by name.
     """
 
@@ -49,6 +55,8 @@ class Options:
     max_concurrency: int = 128
     request_timeout: float = 30.0
     grace_period: int = 20
+    workers: int = 1
+    worker_index: int = 0
     model_flags: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -69,7 +77,7 @@ class Options:
         add("--http_port", type=_port, default=cls.http_port)
         add("--grpc_port", type=_port, default=cls.grpc_port)
         add("--enable_grpc", type=_boolean, default=cls.enable_grpc)
-        add("--workers", type=int, default=1, help="always 1: scale with replicas")
+        add("--workers", type=_workers, default=cls.workers, help="processes behind the ports")
         add("--predictor_host", default=cls.predictor_host, help="host:port of the predictor, for transformers")
         add("--predictor_protocol", choices=["v2", "grpc-v2"], default=cls.predictor_protocol)
         add("--predictor_request_timeout_seconds", type=_positive, default=cls.predictor_timeout)
@@ -82,19 +90,15 @@ class Options:
         if add_flags is not None:
             add_flags(parser.add_argument_group("the model"))
         flags = parser.parse_args(argv)
-        if flags.workers != 1:
-            parser.error(
-                f"--workers {flags.workers}: a server is one process, so that its metrics and its limits are exact; "
-                "scale with replicas (minReplicas, maxReplicas) and leave containerConcurrency unset"
-            )
         return cls(
             host=os.environ.get("BIND_HOST", cls.host),
             predictor_timeout=flags.predictor_request_timeout_seconds,
             model_flags={name: value for name, value in vars(flags).items() if name not in own},
+            worker_index=int(os.environ.get(WORKER_INDEX, "0")),
             **{
                 name: value
                 for name, value in vars(flags).items()
-                if name in own - {"workers", "predictor_request_timeout_seconds"}
+                if name in own - {"predictor_request_timeout_seconds"}
             },
         )
 
@@ -104,6 +108,13 @@ def _port(text: str) -> int:
     if not 0 < port < 65536:
         raise argparse.ArgumentTypeError(f"{text}: ports are 1 to 65535")
     return port
+
+
+def _workers(text: str) -> int:
+    workers = int(text)
+    if not 0 < workers <= _MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text}: give 1 to {_MOST_WORKERS} processes")
+    return workers
 
 
 def _positive(text: str) -> float:

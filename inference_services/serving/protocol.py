@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from importlib import metadata
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from kserve.metrics import PREDICT_HIST_TIME, get_labels
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from inference_services.serving.errors import unavailable
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.tensors import TensorReader, TensorSpec, to_json
+
+NAME = "ml-deployment-blueprints"
+VERSION = "0.1.0"
+"""What the servers call themselves."""
 
 _STATUS = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
 _MODEL_STATUS = {
@@ -30,24 +32,43 @@ _NOT_READY = {503: "Not ready"}
 
 
 def standard_operations(
-    model: ServedModel, reader: TensorReader, registry: CollectorRegistry, *, max_rows: int
+    model: ServedModel,
+    reader: TensorReader,
+    registry: CollectorRegistry,
+    seconds: Histogram,
+    is_ready: Callable[[], Awaitable[bool]],
+    *,
+    max_rows: int,
 ) -> list[Operation]:
-    """Health, metrics, model status and, where the model has tensors, v2 inference."""
-    server = {"name": "ml-deployment-blueprints", "version": metadata.version("kserve"), "extensions": []}
+    """Health, metrics, model status and, where the model has tensors, v2 inference.
+
+    Args:
+        model: The model.
+        reader: Checks v2 requests.
+        registry: What `/metrics` shows.
+        seconds: Times v2 inference.
+        is_ready: Whether the server is ready.
+        max_rows: Largest batch, for the documentation.
+    """
+    server = {"name": NAME, "version": VERSION, "extensions": []}
     status = {"name": model.name, "ready": True}
+
+    async def check_ready() -> None:
+        if not await is_ready():
+            raise unavailable(f"{model.name} is not ready")
 
     async def alive(_: Call) -> Reply:
         return json_reply({"status": "alive"})
 
     async def ready(_: Call) -> Reply:
-        await _check_ready(model)
+        await check_ready()
         return json_reply({"status": "ready", "model_version": model.version})
 
     async def live_v2(_: Call) -> Reply:
         return json_reply({"live": True})
 
     async def ready_v2(_: Call) -> Reply:
-        await _check_ready(model)
+        await check_ready()
         return json_reply({"ready": True})
 
     async def server_metadata(_: Call) -> Reply:
@@ -57,7 +78,7 @@ def standard_operations(
         return json_reply({"models": [model.name]})
 
     async def model_ready(_: Call) -> Reply:
-        await _check_ready(model)
+        await check_ready()
         return json_reply(status)
 
     async def metrics(_: Call) -> Reply:
@@ -103,7 +124,6 @@ def standard_operations(
         "inputs": [spec.metadata() for spec in model.inputs],
         "outputs": [spec.metadata() for spec in model.outputs],
     }
-    seconds = PREDICT_HIST_TIME.labels(**get_labels(model.name))
 
     async def model_metadata(_: Call) -> Reply:
         return json_reply(description)
@@ -137,11 +157,6 @@ def standard_operations(
             get(f"{prefix}/ready", model_ready, "Whether the model is ready", "v2", _MODEL_STATUS),
         ]
     return operations
-
-
-async def _check_ready(model: ServedModel) -> None:
-    if not await model.healthy():
-        raise unavailable(f"{model.name} is not ready")
 
 
 def _request_schema(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], max_rows: int) -> dict[str, Any]:

@@ -1,24 +1,26 @@
-"""REST: an ASGI application of literal routes with limits, request ids, metrics and one shape for errors."""
+"""REST: literal routes with limits, deadlines, request ids, metrics and one shape for errors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from email.utils import formatdate
+from http import HTTPStatus
+from itertools import count
 
 from inference_services.serving.deadlines import HEADER, allowed_seconds
 from inference_services.serving.errors import RequestError, overloaded, refuse, too_late
-from inference_services.serving.metrics import RequestMetrics
+from inference_services.serving.http_connection import Exchange
+from inference_services.serving.metrics import Answers, RequestMetrics
 from inference_services.serving.model import Call, Operation, Reply
 from inference_services.serving.options import Options
+from inference_services.serving.request_log import RequestLog, described
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
 _log = logging.getLogger("serving")
@@ -26,131 +28,270 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 _MODEL_PATH = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(/versions/(?P<version>[^/]+))?")
 _UNKNOWN_ROUTE = "unknown"
 _TIMEOUT = HEADER.encode()
+_CLIENT_GONE = 499
+_numbers = count()
+_process = (0, "")
 
 
 def new_request_id(given: bytes | None) -> str:
-    """The caller's request id if it is a plain word of at most 128 characters, else a new one."""
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The caller's request id if it is a plain word of at most 128 characters, else a new one: 32 hex digits."""
+    global _process  # noqa: PLW0603  # drawn anew after a fork
+    if given and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    if _process[0] != os.getpid():
+        _process = (os.getpid(), os.urandom(10).hex())
+    return f"{_process[1]}{next(_numbers):012x}"
+
+
+class _Route:
+    """A path and a method, with what is the same for each of its requests."""
+
+    __slots__ = ("allowed", "description", "method", "metrics", "operation", "path")
+
+    def __init__(self, operation: Operation, method: str, metrics: RequestMetrics, allowed: Sequence[str]) -> None:
+        self.operation = operation
+        self.method = method
+        self.path = operation.path
+        self.allowed = allowed
+        self.metrics: Answers = metrics.http(method, operation.path, timed=operation.work)
+        self.description = described("request", method=method, path=operation.path)
+
+
+class _Work:
+    """What is known of an exchange while it is worked on."""
+
+    __slots__ = ("admitted", "deadline", "gone", "request_id", "route", "seconds", "started", "task", "timer")
+
+    def __init__(self, started: float, request_id: str) -> None:
+        self.started = started
+        self.request_id = request_id
+        self.route: _Route | None = None
+        self.admitted = False
+        self.gone = False
+        self.seconds = self.deadline = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class RestApplication:
-    """An ASGI application.
+    """Answers the requests of HTTP connections. Needs a running event loop.
 
     Args:
         operations: What it answers.
         options: Its limits.
         metrics: Where requests are counted.
         model: Name of the model and its version, for the answer to a path of another model.
+        log: Where requests are written.
 
     Attributes:
         draining: Set once the server ends: clients are asked to close their connections.
+        max_body: Largest body, in bytes.
     """
 
     draining = False
 
     def __init__(
-        self, operations: Sequence[Operation], options: Options, metrics: RequestMetrics, model: tuple[str, str]
+        self,
+        operations: Sequence[Operation],
+        options: Options,
+        metrics: RequestMetrics,
+        model: tuple[str, str],
+        log: RequestLog,
     ) -> None:
-        self._routes: dict[str, dict[str, Operation]] = {}
+        self.max_body = options.max_body
+        self._routes: dict[tuple[bytes, bytes], _Route] = {}
+        self._methods: dict[str, list[str]] = {}
         for operation in operations:
-            self._routes.setdefault(operation.path, {})[operation.method] = operation
-            if operation.method == "GET":
-                self._routes[operation.path]["HEAD"] = operation
+            methods = self._methods.setdefault(operation.path, [])
+            for method in (operation.method, "HEAD") if operation.method == "GET" else (operation.method,):
+                methods.append(method)
+                route = _Route(operation, method, metrics, methods)
+                self._routes[method.encode(), operation.path.encode()] = route
         self._options = options
         self._metrics = metrics
+        self._unknown = metrics.http("any", _UNKNOWN_ROUTE, timed=False)
         self._model, self._version = model
+        self._log = log
+        self._loop = asyncio.get_running_loop()
         self._working = 0
+        self._heads: dict[tuple[int, bytes, tuple[tuple[bytes, bytes], ...]], bytes] = {}
+        self._date = (0, b"")
+        limit = options.max_concurrency
+        self._full = _refusal(overloaded(f"{limit} requests are being worked on: try again"))
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answers one request."""
-        started = time.perf_counter()
-        headers: Headers = dict(scope["headers"])
-        method = scope["method"]
-        request_id = new_request_id(headers.get(b"x-request-id"))
-        operation: Operation | None = None
+    def begin(self, exchange: Exchange) -> None:
+        """Refuses a request for what stands in its head, or admits it."""
+        headers = exchange.headers
+        work = exchange.state = _Work(time.perf_counter(), new_request_id(headers.get(b"x-request-id")))
         try:
-            operation = self._route(method, scope["path"])
-            reply = await self._answer(operation, headers, receive, request_id)
+            route = work.route = self._routes.get((exchange.method, exchange.url)) or self._find(exchange)
+            work.seconds = self._options.request_timeout
+            if route.operation.work:
+                if self._working >= self._options.max_concurrency:
+                    self._answer(exchange, self._full)
+                    return
+                _check_headers(headers, self.max_body)
+                if _TIMEOUT in headers:
+                    work.seconds = allowed_seconds(headers[_TIMEOUT], work.seconds)
+                work.admitted = True
+                self._working += 1
+                self._metrics.in_flight.inc()
+            work.deadline = self._loop.time() + work.seconds
+            work.timer = self._loop.call_at(work.deadline, self._expire, exchange)
+        except RequestError as error:
+            self._answer(exchange, _refusal(error))
+
+    def refuse(self, exchange: Exchange) -> None:
+        """Refuses a request for its form."""
+        if exchange.state is None:
+            exchange.state = _Work(time.perf_counter(), new_request_id(exchange.headers.get(b"x-request-id")))
+        if exchange.fault == 413:
+            error = _too_large(self.max_body)
+        elif exchange.fault == 431:
+            error = refuse(("header",), "the head of the request is too long", "too_large", status=431)
+        else:
+            error = refuse(("request",), "this is no HTTP/1.1 request", "malformed", status=400)
+        self._answer(exchange, _refusal(error))
+
+    def run(self, exchange: Exchange) -> None:
+        """Works on a request whose body is there."""
+        work: _Work = exchange.state
+        if work.route is not None:
+            work.task = self._loop.create_task(self._work(exchange, work, work.route))
+
+    def gone(self, exchange: Exchange) -> None:
+        """Drops the work of a client that has gone."""
+        work: _Work = exchange.state
+        work.gone = True
+        if work.task is None:
+            self._finish(exchange, _CLIENT_GONE)
+        else:
+            work.task.cancel()
+
+    async def _work(self, exchange: Exchange, work: _Work, route: _Route) -> None:
+        accept = exchange.headers.get(b"accept", b"").decode("latin-1").lower()
+        call = Call(exchange.body(), work.request_id, accept, work.deadline)
+        try:
+            reply = await route.operation.handler(call)
         except RequestError as error:
             reply = _refusal(error)
+        except (asyncio.CancelledError, TimeoutError):
+            if work.gone:
+                self._finish(exchange, _CLIENT_GONE)
+                return
+            reply = _refusal(too_late(work.seconds))
         except Exception:  # noqa: BLE001 - the caller gets a plain message, the log the trace
-            _log.exception("request failed", extra={"fields": {"request_id": request_id, "path": scope["path"]}})
+            fields = {"request_id": work.request_id, "path": route.path}
+            _log.exception("request failed", extra={"fields": fields})
             reply = _refusal(refuse(("server",), "the server failed; the log has the request id", "fault", status=500))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": reply.status,
-                "headers": [
-                    (b"content-type", reply.media_type),
-                    (b"content-length", b"%d" % len(reply.body)),
-                    (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    *([(b"connection", b"close")] if self.draining else []),
-                    *reply.headers,
-                ],
-            }
+        self._answer(exchange, reply)
+
+    def _expire(self, exchange: Exchange) -> None:
+        work: _Work = exchange.state
+        if work.task is not None:
+            work.task.cancel()
+        elif not exchange.answered:
+            exchange.keep_alive = False
+            error = too_late(work.seconds)
+            if work.seconds == self._options.request_timeout:
+                message = f"the body did not arrive within {work.seconds:g} seconds"
+                error = refuse(("server",), message, "timeout", status=408)
+            self._answer(exchange, _refusal(error))
+
+    def _answer(self, exchange: Exchange, reply: Reply) -> None:
+        work: _Work = exchange.state
+        keep_alive = exchange.keep_alive and not self.draining
+        kind = (reply.status, reply.media_type, reply.headers)
+        head = self._heads.get(kind) or self._head(kind)
+        response = b"%bdate: %b\r\ncontent-length: %d\r\nx-request-id: %b%b\r\n\r\n%b" % (
+            head,
+            self._now(),
+            len(reply.body),
+            work.request_id.encode(),
+            b"" if keep_alive else b"\r\nconnection: close",
+            b"" if exchange.method == b"HEAD" else reply.body,
         )
-        await send({"type": "http.response.body", "body": reply.body})
-        seconds = time.perf_counter() - started
-        route = operation.path if operation else _UNKNOWN_ROUTE
-        working = operation is not None and operation.work
-        self._metrics.observe_http(method if operation else "any", route, reply.status, seconds if working else None)
-        if operation is None or operation.work:
-            fields = {
-                "request_id": request_id,
-                "method": method[:16],
-                "path": scope["path"][:200],
-                "status": reply.status,
-                "ms": round(seconds * 1e3, 2),
-            }
-            _log.info("request", extra={"fields": fields})
+        if not work.gone:
+            exchange.answer(response, keep_alive=keep_alive)
+        self._finish(exchange, reply.status)
 
-    def _route(self, method: str, path: str) -> Operation:
-        methods = self._routes.get(path)
-        if methods is None:
-            match = _MODEL_PATH.match(path)
-            if match and match["model"] != self._model:
-                message = f"no model is named {match['model'][:80]!r}: this server has {self._model!r}"
-                raise refuse(("path", "model_name"), message, "model_not_found", status=404)
-            if match and match["version"] not in (None, self._version):
-                message = f"no version {match['version'][:80]!r}: this server has {self._version!r}"
-                raise refuse(("path", "model_version"), message, "version_not_found", status=404)
-            raise refuse(("path",), "there is nothing at this path; see /docs", "not_found", status=404)
-        operation = methods.get(method)
-        if operation is None:
-            error = refuse(("method",), f"use {' or '.join(methods)}", "method_not_allowed", status=405)
-            raise RequestError(405, error.problems, [("allow", ", ".join(methods))])
-        return operation
-
-    async def _answer(self, operation: Operation, headers: Headers, receive: Receive, request_id: str) -> Reply:
-        accept = headers.get(b"accept", b"").decode("latin-1").lower()
-        if not operation.work:
-            return await operation.handler(Call(b"", request_id, accept))
-        if self._working >= self._options.max_concurrency:
-            raise overloaded(f"{self._working} requests are being worked on: try again")
-        self._working += 1
-        self._metrics.in_flight.inc()
-        body: bytes | None = None
-        seconds = self._options.request_timeout
-        try:
-            _check_headers(headers, self._options.max_body)
-            seconds = allowed_seconds(headers.get(_TIMEOUT), seconds)
-            deadline = asyncio.get_running_loop().time() + seconds
-            async with asyncio.timeout_at(deadline):
-                body = await _read(receive, self._options.max_body)
-                return await operation.handler(Call(body, request_id, accept, deadline))
-        except TimeoutError:
-            if body is not None:
-                raise too_late(seconds) from None
-            message = f"the body did not arrive within {seconds:g} seconds"
-            raise refuse(("server",), message, "timeout", status=408) from None
-        finally:
+    def _finish(self, exchange: Exchange, status: int) -> None:
+        """Counts and logs an answer, and makes room for the next request."""
+        work: _Work = exchange.state
+        if work.timer is not None:
+            work.timer.cancel()
+        if work.admitted:
             self._working -= 1
             self._metrics.in_flight.dec()
+        seconds = time.perf_counter() - work.started
+        route = work.route
+        if route is None:
+            self._unknown.observe(status, seconds)
+            what = described("request", method=_shown(exchange.method, 16), path=_shown(exchange.url, 200))
+            self._log.add(what, work.request_id, b"%d" % status, seconds)
+        else:
+            route.metrics.observe(status, seconds)
+            if route.operation.work:
+                self._log.add(route.description, work.request_id, b"%d" % status, seconds)
+
+    def _head(self, kind: tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]) -> bytes:
+        """The head of a response as far as it is the same for all of its kind."""
+        status, media_type, headers = kind
+        phrase = HTTPStatus(status).phrase.encode()
+        lines = [b"HTTP/1.1 %d %b" % (status, phrase), b"content-type: " + media_type]
+        lines += [b"x-content-type-options: nosniff", *(b"%b: %b" % header for header in headers), b""]
+        head = b"\r\n".join(lines)
+        if len(self._heads) < _KINDS:
+            self._heads[kind] = head
+        return head
+
+    def _now(self) -> bytes:
+        second = int(time.time())
+        if second != self._date[0]:
+            self._date = (second, formatdate(second, usegmt=True).encode())
+        return self._date[1]
+
+    def _find(self, exchange: Exchange) -> _Route:
+        """The route of a URL that is not written as the route is."""
+        path = _path(exchange.url)
+        method = exchange.method.decode("ascii")
+        route = self._routes.get((exchange.method, path.encode(errors="replace")))
+        if route is not None:
+            return route
+        methods = self._methods.get(path)
+        if methods is not None:
+            error = refuse(("method",), f"use {' or '.join(methods)}, not {method}", "method_not_allowed", status=405)
+            raise RequestError(405, error.problems, [("allow", ", ".join(methods))])
+        match = _MODEL_PATH.match(path)
+        if match and match["model"] != self._model:
+            message = f"no model is named {match['model'][:80]!r}: this server has {self._model!r}"
+            raise refuse(("path", "model_name"), message, "model_not_found", status=404)
+        if match and match["version"] not in (None, self._version):
+            message = f"no version {match['version'][:80]!r}: this server has {self._version!r}"
+            raise refuse(("path", "model_version"), message, "version_not_found", status=404)
+        raise refuse(("path",), "there is nothing at this path; see /docs", "not_found", status=404)
+
+
+# Heads of responses that are kept: a Retry-After or a Location could be of any kind.
+_KINDS = 256
+
+
+def _path(url: bytes) -> str:
+    """The path of a request's URL, without its query."""
+    text = url.decode("latin-1")
+    if not text.startswith("/"):
+        text = urllib.parse.urlsplit(text).path or "/"
+    return urllib.parse.unquote(text.partition("?")[0], errors="replace")
+
+
+def _shown(text: bytes, length: int) -> str:
+    return text[:length].decode("ascii", "replace")
 
 
 def _check_headers(headers: Headers, max_body: int) -> None:
-    media_type = headers.get(b"content-type", b"application/json").split(b";", 1)[0].strip().lower()
+    media_type = headers.get(b"content-type", b"application/json")
+    if media_type != b"application/json":
+        media_type = media_type.split(b";", 1)[0].strip().lower()
     if media_type != b"application/json" or b"inference-header-content-length" in headers:
         message = "send JSON as 'application/json'; binary tensors go over gRPC"
         raise refuse(("header", "content-type"), message, "unsupported_media_type", status=415)
@@ -160,23 +301,6 @@ def _check_headers(headers: Headers, max_body: int) -> None:
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length) > max_body:
         raise _too_large(max_body)
-
-
-async def _read(receive: Receive, limit: int) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                break
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise _too_large(limit)
-    return body
 
 
 def _too_large(limit: int) -> RequestError:

@@ -73,7 +73,7 @@ def test_prometheus_reads_predictions_and_the_model():
 def test_latency_bounds_are_fine_enough_to_compare_quantiles():
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
-    metrics.observe_http("POST", "/predict", 200, 0.002)
+    metrics.http("POST", "/predict", timed=True).observe(200, 0.002)
     (family,) = (family for family in registry.collect() if family.name == "http_request_duration_seconds")
     bounds = [float(sample.labels["le"]) for sample in family.samples if sample.name.endswith("_bucket")]
     between = [bound for bound in bounds if 0.0005 <= bound <= 10]
@@ -85,7 +85,7 @@ def test_latency_bounds_are_fine_enough_to_compare_quantiles():
 def test_only_work_is_timed():
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
-    metrics.observe_http("GET", "/metrics", 200, None)
+    metrics.http("GET", "/metrics", timed=False).observe(200, 0.002)
     text = generate_latest(registry).decode()
     assert 'http_requests_total{method="GET",route="/metrics",status="200"} 1.0' in text
     assert "http_request_duration_seconds_bucket" not in text
