@@ -99,16 +99,16 @@ def logs(
 
 
 def of_blueprint(blueprint: str, overlay: Path) -> list[Object]:
-    """What an overlay says about one blueprint, and the namespaces that it needs."""
+    """What an overlay says about one blueprint, and what belongs to none: the namespace, options that all share."""
     from localcluster.render import render
 
     with known_errors():
         everything = render(overlay)
-    named = [item for item in everything if (item["metadata"].get("labels") or {}).get(_NAME) == blueprint]
-    if not named:
-        there = sorted({(item["metadata"].get("labels") or {}).get(_NAME, "") for item in everything} - {""})
-        raise fail(f"no blueprint {blueprint!r} in {overlay}; there is {', '.join(there) or 'none'}", code=2)
-    return [*everything.of_kind("Namespace"), *named]
+    owners = [(item["metadata"].get("labels") or {}).get(_NAME, "") for item in everything]
+    if blueprint not in owners:
+        there = ", ".join(sorted({*owners} - {""}))
+        raise fail(f"no blueprint {blueprint!r} in {overlay}; there is {there or 'none'}", code=2)
+    return [item for item, owner in zip(everything, owners, strict=True) if owner in {"", blueprint}]
 
 
 def pinned(

@@ -20,6 +20,7 @@ from blueprints.workspace import Workspace
 from localcluster import daemon
 from localcluster.ports import PortTakenError
 from localcluster.render import kubectl
+from tests.lexicon_model import lexicon_package
 
 PROJECT = Path(__file__).parents[2]
 NAMESPACE = "blueprints-local"
@@ -55,9 +56,9 @@ class Laptop:
         command = [str(kubectl()), f"--kubeconfig={self.workspace.cluster / 'kubeconfig'}", *arguments]
         return subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True, timeout=timeout).stdout
 
-    def ask(self, path, body):
+    def ask(self, path, body, service="credit-risk"):
         port = daemon.status(workspace=self.workspace).gateway_port
-        headers = {"host": f"credit-risk.localhost:{port}"}
+        headers = {"host": f"{service}.localhost:{port}"}
         return httpx.post(f"http://127.0.0.1:{port}{path}", json=body, headers=headers, timeout=10)
 
 
@@ -74,7 +75,7 @@ def laptop(tmp_path_factory, credit_package):
 
 @pytest.fixture(scope="module")
 def service(laptop):
-    """The credit-risk service, as `kubectl apply -k` and nothing else makes it."""
+    """All blueprints as `kubectl apply -k` and nothing else makes them; only credit risk has a model."""
     laptop.kubectl("apply", "-k", "kustomize/overlays/local")
     wait = ("wait", "isvc/credit-risk", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=90s")
     laptop.kubectl(*wait, timeout=100)
@@ -97,6 +98,15 @@ def test_the_overlay_that_ships_decides_and_explains_behind_one_host(service, cr
     assert (service.workspace.root / "decisions.db").is_file()
 
 
+def test_a_blueprint_without_a_model_waits_and_says_how_to_get_one(service):
+    (shown,) = service.json("status", "sentiment")["services"]
+    assert shown["ready"] != "True"
+    assert shown["restarts"] == 0
+    assert shown["message"].count("train a model first: blueprints run sentiment") == len(shown["parts"]) == 2
+    conditions = service.kubectl("get", "isvc", "sentiment", f"--namespace={NAMESPACE}", "-o=jsonpath={.status}")
+    assert "blueprints run sentiment" in conditions
+
+
 def test_grpc_passes_the_gateway_by_the_same_host(service, credit_package):
     port = daemon.status(workspace=service.workspace).gateway_port
     options = [("grpc.default_authority", f"credit-risk.localhost:{port}")]
@@ -117,6 +127,33 @@ def test_grpc_passes_the_gateway_by_the_same_host(service, credit_package):
         answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
     assert answer.model_version == credit_package.version
     assert "probability_of_default" in {output.name for output in answer.outputs}
+
+
+def test_two_blueprints_answer_side_by_side(service, tmp_path):
+    package = lexicon_package(tmp_path / "package")
+    shutil.copytree(package.folder, service.workspace.volumes / "models" / "sentiment" / package.version)
+    (deployed,) = service.json("deploy", "sentiment", f"--package={package.version}")
+    assert (deployed["ready"], deployed["parts"]) == ("True", {"predictor": [1, 1], "explainer": [1, 1]})
+    told = service.ask("/predict", {"text": "a warm and funny film"}, "sentiment").json()
+    assert (told["label"], told["model_version"]) == ("positive", package.version)
+    explained = service.ask("/v1/models/sentiment:explain", {"instances": ["a dull film"]}, "sentiment")
+    assert explained.status_code == 200, explained.text
+    request = pb.ModelInferRequest(model_name="sentiment")
+    tensor = request.inputs.add(name="text", shape=[2], datatype="BYTES")
+    tensor.contents.bytes_contents.extend([b"a great film", b"an awful story"])
+    port = daemon.status(workspace=service.workspace).gateway_port
+    options = [("grpc.default_authority", f"sentiment.localhost:{port}")]
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+    assert list(answer.outputs[0].contents.bytes_contents) == [b"positive", b"negative"]
+    assert service.ask("/predict", APPLICATION).status_code == 200
+    assert service.ask("/predict", APPLICATION, "sentiment").status_code == 422
+
+
+def test_deleting_one_blueprint_leaves_the_other(service):
+    service.run("delete", "sentiment")
+    assert [one["name"] for one in service.json("cluster", "status")["services"]] == ["credit-risk"]
+    assert service.ask("/predict", APPLICATION).status_code == 200
 
 
 def test_health_and_metrics_are_not_routed(service):

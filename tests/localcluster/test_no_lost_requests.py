@@ -12,6 +12,7 @@ import aiohttp
 import psutil
 import pytest
 
+from cli.deploy import of_blueprint
 from localcluster.api.resources import INFERENCE_SERVICES, PODS, resource_of
 from localcluster.render import render
 from tests.localcluster.small_cluster import small_cluster, until
@@ -162,7 +163,7 @@ def test_a_rolling_update_loses_no_request_even_of_servers_that_do_not_drain(tmp
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("protocol", "kill"), [("v2", True), ("grpc-v2", False)])
 def test_the_credit_risk_service_outlives_a_killed_predictor_and_an_update(tmp_path, credit_package, protocol, kill):
-    items = [copy.deepcopy(item) for item in render(OVERLAY) if resource_of(item) is not None]
+    items = [copy.deepcopy(item) for item in of_blueprint("credit-risk", OVERLAY) if resource_of(item) is not None]
     service = next(item for item in items if item["kind"] == "InferenceService")
     route = next(item for item in items if item["kind"] == "HTTPRoute")
     route["spec"]["rules"] = [rule for rule in route["spec"]["rules"] if rule["name"] == "predict"]
