@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from blueprints.governance.rollout.adapters.cluster import HTTP_ROUTES, INFERENCE_SERVICES, Cluster, ConflictError
+from cli.deploy import of_blueprint
 from localcluster.api.server import ApiServer
-from localcluster.render import render
 
 CONTEXT = "test"
 NAMESPACE = "blueprints-local"
@@ -52,8 +52,8 @@ def api_server(folder: Path) -> Iterator[Path]:
 
 @cache
 def overlay() -> list[dict[str, Any]]:
-    """What the overlay `local` holds. Do not change it."""
-    return list(render(OVERLAY))
+    """What the overlay `local` holds for credit risk. Do not change it."""
+    return of_blueprint("credit-risk", OVERLAY)
 
 
 def with_service(kubeconfig: Path) -> Cluster:

@@ -122,9 +122,11 @@ def test_keda_scales_on_requests_under_way_and_cpu(prod_with):
     assert all(service["spec"][role]["autoScaling"]["metrics"] for role in ("predictor", "explainer"))
 
 
-def test_the_edge_image_takes_half_a_core(prod_with):
+def test_the_edge_image_answers_rest_alone(prod_with):
     objects = prod_with("sentiment-edge")
     assert findings(objects) == []
     (container,) = objects.get("ServingRuntime", "sentiment-onnx")["spec"]["containers"]
     assert container["image"].startswith("ml-deployment-blueprints/sentiment-edge:")
     assert container["command"] == ["python", "-m", "inference_services.sentiment.edge"]
+    assert [port["name"] for port in container["ports"]] == ["http"]
+    assert [rule["name"] for rule in objects.get("HTTPRoute", "sentiment")["spec"]["rules"]] == ["explain", "predict"]
