@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent
 CATEGORIES = ("data", "training", "evaluation", "registry", "deployment", "monitoring")
 # What may stand at the top of a component.py beside the standard library: its imports run in the authoring process.
 ALLOWED_AT_TOP = sys.stdlib_module_names | {"kfp", "components"}
+# What makes a function a component, from `components/__init__.py`.
+DECORATORS = ("component", "finetuning_component")
 
 _NAME = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
 _ARTIFACT = re.compile(r"^(?:dsl\.)?(Input|Output)\[(?:dsl\.)?(.+)\]$")
@@ -85,7 +87,7 @@ class Component:
             node
             for node in tree.body
             if isinstance(node, ast.FunctionDef)
-            and any(isinstance(mark, ast.Name) and mark.id == "component" for mark in node.decorator_list)
+            and any(isinstance(mark, ast.Name) and mark.id in DECORATORS for mark in node.decorator_list)
         ]
         if len(functions) != 1:
             raise AuthoringError(f"{file}: expected one function decorated with @component, found {len(functions)}")

@@ -12,7 +12,7 @@ import shutil
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -20,10 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from kfp import dsl, local
-from kfp.local import logging_utils
+from kfp.local import logging_utils, subprocess_task_handler
+from kfp.local.status import Status
 
 from blueprints.progress import parse_progress
+from components import FINETUNING_IMAGE
 from pipelines.one_of import artifacts_of_the_branch_that_ran
+
+_PROJECT = Path(__file__).resolve().parents[1]
+# Images whose packages this process has not: folder of the environment that stands for them, and what makes it.
+_ENVIRONMENTS = {FINETUNING_IMAGE: (".venv-finetuning", "make finetuning")}
 
 _STARTED = re.compile(r"Executing task '?(?:\x1b\[\d+m)?'?(?P<task>[\w-]+)")
 _FINISHED = re.compile(r"Task '?(?:\x1b\[\d+m)?'?(?P<task>[\w-]+).* finished with status .*(?P<status>SUCCESS|FAILURE)")
@@ -118,6 +124,42 @@ def run_locally(
                 _give_every_artifact_a_file(folder)
     pages = {name: Path(value.path) for name, value in outputs.items() if isinstance(value, dsl.HTML)}
     return LocalRun(folder=folder, outputs=outputs, reports=_keep_pages(pages, folder))
+
+
+@contextlib.contextmanager
+def steps_in_their_environments() -> Iterator[None]:
+    """Makes `kfp.local` run each step in the interpreter that stands for its image; it knows its own one only."""
+    original = subprocess_task_handler.SubprocessTaskHandler
+    subprocess_task_handler.SubprocessTaskHandler = _Step
+    try:
+        yield
+    finally:
+        subprocess_task_handler.SubprocessTaskHandler = original
+
+
+def interpreter(image: str, *, project: Path = _PROJECT) -> Path:
+    """The Python interpreter that stands for a component's image on this machine.
+
+    Raises:
+        FileNotFoundError: Its environment is missing; the message says how to make it.
+    """
+    if image not in _ENVIRONMENTS:
+        return Path(sys.executable)
+    folder, command = _ENVIRONMENTS[image]
+    python = project / folder / "bin" / "python"
+    if not python.is_file():
+        raise FileNotFoundError(f"this step runs in {folder}, which is missing; make it with: {command}")
+    return python
+
+
+class _Step(subprocess_task_handler.SubprocessTaskHandler):  # type: ignore[misc]
+    """A step as a process of the interpreter that stands for its image."""
+
+    def run(self) -> Status:
+        python = interpreter(self.image)
+        command = subprocess_task_handler.replace_python_executable(self.full_command, str(python))
+        code = subprocess_task_handler.run_local_subprocess(full_command=command, env_vars=self.env_vars)
+        return Status.SUCCESS if code == 0 else Status.FAILURE
 
 
 class _Output(io.TextIOBase):
