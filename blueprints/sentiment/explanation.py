@@ -16,6 +16,7 @@ from blueprints.sentiment.classifier import EncodedText, TextClassifier
 PASSES = 128
 """Windows of tokens that one explanation runs through the model, about."""
 
+_FEWEST_SPANS = 16
 _SPECIAL = 2
 # What ends a word, beside white space: punctuation and symbols, emoji among them. Marks belong to their letters.
 _PUNCTUATION = (
@@ -77,7 +78,8 @@ def explain(
     Args:
         classifier: The model.
         text: A text.
-        passes: About how many windows may be run; if the words need more, neighbours share a span.
+        passes: About how many windows may be run; if the words need more, neighbours share a span. A text of very many
+            windows takes twice their number.
         before_pass: Called before every window; what it raises ends the work.
     """
     (encoded,) = classifier.encode([text])
@@ -110,10 +112,13 @@ def _units(text: str, offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int
 
 
 def _affordable(encoded: EncodedText, passes: int) -> int:
-    """Spans that can be left out, one at a time, with so many windows; overlapping windows share tokens."""
+    """Spans that can be left out, one at a time, with so many windows.
+
+    A span lies in every window that overlaps it, and a window holds parts of its neighbours.
+    """
     windows, tokens = len(encoded.windows), max(len(encoded.offsets), 1)
-    windows_a_span = sum(len(window) - _SPECIAL for window in encoded.windows) / tokens
-    return max(1, int((passes - windows) / max(windows_a_span, 1)))
+    windows_a_token = sum(len(window) - _SPECIAL for window in encoded.windows) / tokens
+    return max(_FEWEST_SPANS, int((passes + 1 - 2 * windows) / max(windows_a_token, 1)))
 
 
 def _grouped(units: list[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
