@@ -27,10 +27,13 @@ def list_datasets(json: Json = False) -> None:
             [{"name": one.name, "version": one.version, "licence": one.licence, "source": one.source} for one in named]
         )
         return
-    table = Table("name", "version", "time column", "protected", "licence", "source", box=None, header_style="bold")
+    table = Table(
+        "name", "version", "target", "time column", "protected", "licence", "source", box=None, header_style="bold"
+    )
     for one in named:
         schema = one.schema
-        table.add_row(one.name, one.version, schema.time or "", ", ".join(schema.protected), one.licence, one.source)
+        protected = ", ".join(schema.protected)
+        table.add_row(one.name, one.version, schema.target, schema.time or "", protected, one.licence, one.source)
     console.print(table)
 
 

@@ -2,10 +2,10 @@
 
 Two texts are *the same* if they are equal but for case and white space (Unicode NFKC), and *similar* if the sets of
 their character 5-grams, punctuation and digits left out, have a Jaccard index of at least 0.8. A family is all that a
-chain of similar texts connects. Similar pairs come from an exact join with prefix filtering (Chaudhuri et al. 2006,
-"A Primitive Operator for Similarity Joins in Data Cleaning"): two sets with that index share one of their rarest
-fifth of shingles, so only texts that do are compared. Nothing is random; cost grows with the square of the largest
-family.
+chain of similar texts connects. Similar texts are found by prefix filtering (Chaudhuri et al. 2006, "A Primitive
+Operator for Similarity Joins in Data Cleaning"): two sets with that index share one of the rarest fifth of their
+shingles, so only texts that do are compared. Nothing is random, and nothing is missed as long as a shingle is rare: of
+more than `NEIGHBOURS` texts that share one, each is compared with that many next ones by length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 SHINGLE = 5
 SIMILAR = 0.8
+NEIGHBOURS = 50
 
 _PAIRS_AT_ONCE = 200_000
 _NOT_LETTERS = re.compile(r"[\W\d_]+")
@@ -119,51 +119,51 @@ def families(texts: Sequence[str]) -> NDArray[np.intp]:
     # Texts without letters, such as emoji, are compared as they are.
     words = [_NOT_LETTERS.sub(" ", _same(text)).strip() or _same(text) for text in texts]
     code, distinct = pd.factorize(pd.Series(words, dtype=object))
-    family = connected(len(distinct), similar_pairs(_shingle_table(distinct)))
-    return family[code]
+    return _similar(_shingle_table(distinct))[code]
 
 
-def connected(count: int, pairs: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> NDArray[np.intp]:
-    """The number of each item's connected component, from 0, shape (count,), given blocks of pairs of items."""
+def connected(count: int, left: NDArray[np.integer], right: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The number of each item's connected component, from 0, shape (count,), given pairs of items."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    blocks = list(pairs)
-    left = np.concatenate([block[0] for block in blocks]) if blocks else np.empty(0, np.intp)
-    right = np.concatenate([block[1] for block in blocks]) if blocks else np.empty(0, np.intp)
     graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.intp)
 
 
-def similar_pairs(table: csr_array) -> Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """All pairs of rows whose sets have a Jaccard index of at least `SIMILAR`, in blocks; some come twice.
-
-    Args:
-        table: One row a set, one column an element, 1 where the set has it; columns from rare to common.
-    """
+def _similar(table: csr_array) -> NDArray[np.intp]:
+    """The family of each row's set: one row a set, one column an element, columns from rare to common."""
     sizes = np.diff(table.indptr)
     # Sets with index t share at least t * size elements, so one of the first size - ceil(t * size) + 1 of both.
     prefix = sizes - np.ceil(SIMILAR * sizes - 1e-9).astype(np.intp) + 1
-    place = np.arange(table.nnz) - np.repeat(table.indptr[:-1], sizes)
     row = np.repeat(np.arange(len(sizes)), sizes)
-    in_prefix = place < prefix[row]
-    element, row = table.indices[in_prefix], row[in_prefix]
+    in_prefix = np.arange(table.nnz) - table.indptr[row] < prefix[row]
+    element, row = table.indices[in_prefix].astype(np.int64), row[in_prefix]
     # By element, then by size: the sets that a set is compared with follow it directly, up to the largest that can do.
     scale = int(sizes.max(initial=0)) + 1
-    key = element.astype(np.int64) * scale + sizes[row]
-    order = np.argsort(key, kind="stable")
-    key, row = key[order], row[order]
+    order = np.argsort(element * scale + sizes[row], kind="stable")
+    element, row = element[order], row[order]
+    key = element * scale + sizes[row]
     largest = np.minimum((sizes[row] / SIMILAR + 1e-9).astype(np.int64), scale - 1)
-    partners = np.searchsorted(key, key - sizes[row] + largest, side="right") - np.arange(len(row)) - 1
-    before = np.concatenate([[0], np.cumsum(partners)])
-    cuts = np.unique(np.searchsorted(before, np.arange(0, before[-1], _PAIRS_AT_ONCE), side="right") - 1)
-    for start, stop in pairwise([*cuts, len(row)]):
-        place = np.repeat(np.arange(start, stop), partners[start:stop])
-        following = 1 + np.arange(before[start], before[stop]) - before[place]
-        left, right = np.unique(np.sort(np.stack([row[place], row[place + following]]), axis=0), axis=1)
-        shared = np.asarray(table[left].multiply(table[right]).sum(axis=1)).ravel()
-        close = shared >= SIMILAR * (sizes[left] + sizes[right] - shared) - 1e-9
-        yield left[close], right[close]
+    partners = np.searchsorted(key, element * scale + largest, side="right") - np.arange(len(row)) - 1
+    family = np.arange(len(sizes))
+    for step in range(1, min(NEIGHBOURS, int(partners.max(initial=0))) + 1):
+        place = np.flatnonzero(partners >= step)
+        left, right = row[place], row[place + step]
+        # Who is of one family already need not be compared.
+        apart = family[left] != family[right]
+        pairs = np.unique(np.sort(np.stack([left[apart], right[apart]]), axis=0), axis=1)
+        blocks = np.array_split(pairs, pairs.shape[1] // _PAIRS_AT_ONCE + 1, axis=1)
+        left, right = np.concatenate([block[:, _is_close(table, *block)] for block in blocks], axis=1)
+        if len(left):
+            family = connected(len(sizes), family[left], family[right])[family]
+    return np.unique(family, return_inverse=True)[1]
+
+
+def _is_close(table: csr_array, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.bool_]:
+    shared = np.asarray(table[left].multiply(table[right]).sum(axis=1)).ravel()
+    size = np.diff(table.indptr)
+    return np.asarray(shared >= SIMILAR * (size[left] + size[right] - shared) - 1e-9)
 
 
 def _same(text: str) -> str:

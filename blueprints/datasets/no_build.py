@@ -42,7 +42,7 @@ def answer(name: str, version: str, hook: str, control: Path) -> None:
         result = []
     elif hook == "prepare_metadata_for_build_wheel":
         asked = json.loads((control / "input.json").read_text(encoding="utf-8"))["kwargs"]
-        metadata = Path(asked["metadata_directory"], "carrier.dist-info")
+        metadata = Path(asked["metadata_directory"], f"{name.replace('-', '_')}-{version}.dist-info")
         metadata.mkdir()
         (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         result = metadata.name

@@ -48,7 +48,8 @@ def prepare(tables: list[pd.DataFrame], sources: tuple[str, ...]) -> pd.DataFram
 
     whole = pd.concat([table.assign(source=source) for table, source in zip(tables, sources, strict=True)])
     valence = whole["valence"].astype("float64")
-    whole["text"] = [" ".join(html.unescape(text).split()) for text in whole["text"]]
+    # Some entities are escaped twice: `&amp;#38;`.
+    whole["text"] = [" ".join(html.unescape(html.unescape(text)).split()) for text in whole["text"]]
     whole["label"] = (valence > 0).map({False: LABELS[0], True: LABELS[1]})
     # `<document>_<sentence>` for products and news, one number for the others.
     whole["document"] = whole["source"] + "_" + whole["id"].str.split("_").str[0]

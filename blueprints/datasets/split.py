@@ -80,7 +80,8 @@ def split(
     With a time column, every row of train is earlier than every row of validation, and these earlier than test; rows
     with one timestamp stay together, so shares can be off by such a group. Without one, each part has the target's
     share of events, off by at most one row a class. A table of texts is divided without its duplicates (see
-    `distinct_texts`), by label and categories, and rows of one group or with similar texts stay on one side.
+    `distinct_texts`), by label and categories, and rows of one group or with similar texts stay on one side; if such
+    rows have times on both sides of a cut, the later ones are left out.
 
     Args:
         frame: Typed table.
@@ -111,15 +112,14 @@ def split(
             f"the table has the time column {schema.time!r}, so a model is tested on later rows than it learns from"
         )
     tables = dict(zip(PARTS, (frame.iloc[rows] for rows in parts), strict=True))
-    times = {} if schema.time is None else {part: table[schema.time] for part, table in tables.items()}
     report = SplitReport(
         method=method,
         reason=reason,
         seed=seed,
         rows={part: len(table) for part, table in tables.items()},
         event_rate={part: float(table[schema.target].mean()) for part, table in tables.items()},
-        starts={part: time.min().isoformat() for part, time in times.items()},
-        ends={part: time.max().isoformat() for part, time in times.items()},
+        starts=_moments(tables, schema, "min"),
+        ends=_moments(tables, schema, "max"),
     )
     return Split(tables["train"], tables["validation"], tables["test"], report)
 
@@ -128,7 +128,20 @@ def _split_texts(frame: pd.DataFrame, text: str, schema: TableSchema, shares: tu
     distinct = distinct_texts(frame[text].tolist(), frame[schema.target].cat.codes.to_numpy())
     frame = frame.iloc[distinct.rows]
     unit = join_units(distinct.family, frame[schema.group] if schema.group else None)
-    test, validation, train = divide(unit, strata(frame, schema), frame[text].tolist(), shares, seed)
+    together = f"rows of one {schema.group!r} and similar texts" if schema.group else "similar texts"
+    method: Method = "grouped"
+    reason = f"{together} stay on one side, and each part has the same share of {schema.target!r}"
+    if schema.time is None:
+        test, validation, train = divide(unit, strata(frame, schema), frame[text].tolist(), shares, seed)
+    else:
+        train, validation, test = _by_time(frame[schema.time], *shares)
+        validation = validation[~np.isin(unit[validation], unit[train])]
+        test = test[~np.isin(unit[test], unit[np.concatenate([train, validation])])]
+        method = "time-aware"
+        reason = (
+            f"a model is tested on rows with a later {schema.time!r} than it learns from; later rows that belong to "
+            f"earlier ones ({together}) are left out"
+        )
     tables = dict(zip(PARTS, (frame.iloc[rows] for rows in (train, validation, test)), strict=True))
     label_shares = {part: _label_shares(table[schema.target]) for part, table in tables.items()}
     for part, labels in label_shares.items():
@@ -138,19 +151,24 @@ def _split_texts(frame: pd.DataFrame, text: str, schema: TableSchema, shares: tu
                 f"split: no row of {part} has {schema.target} {absent[0]!r}; each part needs one: add rows, or choose "
                 "larger shares"
             )
-    together = f"rows of one {schema.group!r} and similar texts" if schema.group else "similar texts"
     report = SplitReport(
-        method="grouped",
-        reason=f"{together} stay on one side, and each part has the same share of {schema.target!r}",
+        method=method,
+        reason=reason,
         seed=seed,
         rows={part: len(table) for part, table in tables.items()},
         event_rate={},
         label_shares=label_shares,
-        starts={},
-        ends={},
+        starts=_moments(tables, schema, "min"),
+        ends=_moments(tables, schema, "max"),
         duplicates=distinct.report,
     )
     return Split(tables["train"], tables["validation"], tables["test"], report)
+
+
+def _moments(tables: dict[str, pd.DataFrame], schema: TableSchema, which: Literal["min", "max"]) -> dict[str, str]:
+    """The first or last timestamp of each part, if rows have one."""
+    times = {} if schema.time is None else {part: table[schema.time] for part, table in tables.items()}
+    return {part: time.agg(which).isoformat() for part, time in times.items()}
 
 
 def _label_shares(target: pd.Series[str]) -> dict[str, float]:

@@ -34,8 +34,9 @@ def join_units(family: NDArray[np.intp], group: pd.Series[str] | None) -> NDArra
     code = pd.factorize(group)[0]
     named = np.flatnonzero(code >= 0)
     rows = np.arange(len(family))
-    links = [(rows, len(rows) + family), (named, len(rows) + len(family) + code[named])]
-    joined = connected(2 * len(rows) + len(code), links)
+    # Rows, then families, then groups are the items.
+    members = np.concatenate([len(rows) + family, 2 * len(rows) + code[named]])
+    joined = connected(3 * len(rows), np.concatenate([rows, named]), members)
     return np.unique(joined[: len(rows)], return_inverse=True)[1]
 
 

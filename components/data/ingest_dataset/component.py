@@ -21,7 +21,8 @@ def ingest_dataset(
     Args:
         snapshot: Folder with data.parquet, schema.yaml and snapshot.json. Metadata: name, version, rows, sha256,
             source, licence.
-        dataset: Name of a dataset (taiwan, car_loan, german), or the name to give to one's own data.
+        dataset: Name of a dataset (taiwan, car_loan, german; film_sentences, sentences), or the name to give to one's
+            own data.
         data_uri: Own CSV or Parquet file: a path or a URI (s3://, gs://, file://).
         sql_query: Own data as one SELECT.
         schema_yaml: Schema of one's own data, as YAML text.

@@ -17,8 +17,10 @@ def validate_dataset(
 
     Args:
         snapshot: Folder of the snapshot.
-        metrics: Rows, columns, event rate, share of missing values and of repeated rows.
-        report: Profile of every column: missing share, range, distribution, most frequent categories.
+        metrics: Rows, columns, event rate, share of missing values and of repeated rows; for texts the share of each
+            label and of the rows that a split drops as duplicates.
+        report: Profile of every column: missing share, range, distribution, most frequent categories; for texts labels
+            by source, lengths, duplicates and examples.
     """
     from pathlib import Path
 

@@ -133,3 +133,60 @@ def test_a_table_either_fits_exactly_or_every_misfit_is_counted(values):
         assert [violation.row for violation in raised.value.violations] == misfits[:5]
     else:
         assert conform(raw, NUMBERS, origin="x")["x"].dropna().between(-10, 10).all()
+
+
+TEXTS = parse_schema(
+    """
+    target: topic
+    columns:
+      - {name: text, kind: text, minimum_length: 3, maximum_length: 8}
+      - {name: topic, kind: category, categories: [billing, other]}
+    """
+)
+
+
+def test_texts_are_stripped_and_kept_as_they_are_and_labels_are_categories():
+    emoji = "\U0001f600" * 3
+    raw = pd.DataFrame({"text": ["  a  b ", "none", "null", emoji], "topic": ["billing"] * 4})
+    frame = conform(raw, TEXTS, origin="x")
+    assert frame["text"].tolist() == ["a  b", "none", "null", emoji]
+    assert frame["topic"].dtype == pd.CategoricalDtype(["billing", "other"])
+
+
+@pytest.mark.parametrize(
+    ("text", "topic", "message"),
+    [
+        ("  ", "billing", "column 'text': found nothing, expected a text of 3 to 8 characters"),
+        (None, "billing", "column 'text': found nothing, expected a text of 3 to 8 characters"),
+        ("ab", "billing", r"column 'text': found 'ab' \(2 characters\), expected a text of 3 to 8 characters"),
+        ("x" * 900, "billing", r"column 'text': found 'x+…' \(900 characters\), expected a text of 3 to 8 characters"),
+        (7, "billing", "column 'text': found 7, expected a text of 3 to 8 characters"),
+        ("abc", "bills", "column 'topic': found 'bills', expected one of 'billing', 'other'"),
+        ("abc", "", "column 'topic': found nothing, expected one of 'billing', 'other'"),
+    ],
+)
+def test_a_text_or_label_that_does_not_fit_is_named(text, topic, message):
+    raw = pd.DataFrame({"text": ["fine", text], "topic": ["other", topic]})
+    with pytest.raises(DatasetError, match=f"row 2, {message}"):
+        conform(raw, TEXTS, origin="x")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("{name: text, kind: text}, {name: y, kind: integer}", "target 'y' of the texts must be of kind 'category'"),
+        ("{name: text, kind: text}, {name: y, kind: category, categories: [a]}", "with two or more labels"),
+        ("{name: x, kind: number}, {name: y, kind: category, categories: [a, b]}", "must be of kind 'integer'"),
+        (
+            "{name: text, kind: text}, {name: more, kind: text}, {name: y, kind: category, categories: [a, b]}",
+            "columns 'text', 'more' are texts; keep the one to classify",
+        ),
+        (
+            "{name: text, kind: text, nullable: true}, {name: y, kind: category, categories: [a, b]}",
+            "text 'text' must not be nullable",
+        ),
+    ],
+)
+def test_a_schema_of_texts_that_cannot_be_learned_from_is_refused(columns, message):
+    with pytest.raises(DatasetError, match=message):
+        parse_schema(f"{{target: y, columns: [{columns}]}}")

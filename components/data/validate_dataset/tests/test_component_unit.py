@@ -12,7 +12,7 @@ SCHEMA = """
 target: y
 columns:
   - {name: x, kind: number, title: "<script>alert(1)</script>", nullable: true}
-  - {name: c, kind: category, categories: ["<b>", plain]}
+  - {name: c, kind: category, categories: ["<u>", plain]}
   - {name: y, kind: integer}
 """
 
@@ -30,7 +30,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture
 def artifacts(tmp_path):
-    (tmp_path / "own.csv").write_text("x,c,y\n1,<b>,0\n,plain,1\n3,plain,0\n3,plain,0\n")
+    (tmp_path / "own.csv").write_text("x,c,y\n1,<u>,0\n,plain,1\n3,plain,0\n3,plain,0\n")
     dataset = FileDataset(str(tmp_path / "own.csv"), parse_schema(SCHEMA), name="mine", licence="<i>")
     write_snapshot(dataset, tmp_path / "snapshot")
     logged = {}
@@ -56,10 +56,10 @@ def test_metrics_describe_the_table(artifacts):
 def test_the_report_shows_every_column_and_lets_no_markup_of_the_data_through(artifacts, tmp_path):
     validate_dataset.python_func(*artifacts)
     page = (tmp_path / "report.html").read_text()
-    for text in ("25.00%", "1 … 3 … 3", "&lt;b&gt; 25.0%", "plain 75.0%", "&lt;script&gt;"):
+    for text in ("25.00%", "1 … 3 … 3", "&lt;u&gt; 25.0%", "plain 75.0%", "&lt;script&gt;"):
         assert text in page
     tags = Tags(page)
-    assert not tags.seen & {"script", "b", "i", "link", "img", "iframe"}
+    assert not tags.seen & {"script", "u", "i", "link", "img", "iframe"}
     assert not tags.attributes & {"src", "href", "onclick"}
 
 
@@ -69,3 +69,31 @@ def test_a_changed_snapshot_is_refused(artifacts, tmp_path):
     with pytest.raises(DatasetError, match="changed since it was written"):
         validate_dataset.python_func(*artifacts)
     assert not (tmp_path / "report.html").exists()
+
+
+TEXTS = """
+target: topic
+columns:
+  - {name: text, kind: text, minimum_length: 3, maximum_length: 60}
+  - {name: topic, kind: category, categories: [billing, "<u>"]}
+"""
+
+
+def test_texts_are_shown_with_their_labels_and_duplicates_and_escaped(tmp_path):
+    rows = "<script>alert(1)</script>,billing\nwhere is it,<u>\nWhere  is it,<u>\nan invoice of $5 and $6,billing\n"
+    (tmp_path / "own.csv").write_text("text,topic\n" + rows)
+    dataset = FileDataset(str(tmp_path / "own.csv"), parse_schema(TEXTS), name="tickets")
+    write_snapshot(dataset, tmp_path / "snapshot")
+    logged = {}
+    metrics = SimpleNamespace(log_metric=logged.__setitem__)
+    report = tmp_path / "report.html"
+    validate_dataset.python_func(
+        SimpleNamespace(path=str(tmp_path / "snapshot")), metrics, SimpleNamespace(path=str(report))
+    )
+    assert logged["share_billing"] == 0.5
+    assert logged["dropped_by_split"] == 0.25
+    assert "event_rate" not in logged
+    page = report.read_text()
+    for text in ("2 (50.0%)", "&lt;script&gt;alert(1)", "A split drops 1 of 4 rows", "$5 and $6", "a text of 3 to 60"):
+        assert text in page
+    assert not Tags(page).seen & {"script", "u"}
