@@ -170,7 +170,6 @@ def _most_frequent(shares: tuple[tuple[str, float], ...]) -> str:
 def _distributions(profiles: Sequence[ColumnProfile]) -> Figure:
     """The distribution of each column, side by side."""
     import pandas as pd
-    from matplotlib.ticker import MaxNLocator
 
     figure, plots = new_axes(PLOTS_A_ROW, width=11, height=1.9)
     for axes in plots[len(profiles) :]:
@@ -184,7 +183,7 @@ def _distributions(profiles: Sequence[ColumnProfile]) -> Figure:
             edges: Sequence[Any] = profile.edges
             if column.kind == "timestamp":
                 edges = list(pd.to_datetime(list(profile.edges)))
-                axes.xaxis.set_major_locator(MaxNLocator(3))
+                axes.set_xticks([edges[0], edges[-1]], [f"{edge:%Y-%m-%d}" for edge in (edges[0], edges[-1])])
             axes.stairs(profile.histogram, edges, fill=True, color=BLUE)
             axes.set_yticks([])
         else:
