@@ -19,7 +19,7 @@ def text_package(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
 
 
 @pytest.fixture(scope="session")
-def _text_servers(text_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+def text_servers(text_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
     """All of them, started at once as a service starts them."""
     folder, model = tmp_path_factory.mktemp("servers"), text_package.folder
     predictor = start("predictor", model, folder, "--slots=1", "--threads=1", package=SENTIMENT)
@@ -38,24 +38,26 @@ def _text_servers(text_package: ModelPackage, tmp_path_factory: pytest.TempPathF
         yield servers
     finally:
         for server in servers.values():
+            server.process.terminate()
+        for server in servers.values():
             server.stop()
 
 
 @pytest.fixture(scope="session")
-def text_predictor(_text_servers: dict[str, Running]) -> Running:
-    return _text_servers["predictor"]
+def text_predictor(text_servers: dict[str, Running]) -> Running:
+    return text_servers["predictor"]
 
 
 @pytest.fixture(scope="session", params=["transformer", "grpc-transformer"])
-def text_transformer(_text_servers: dict[str, Running], request: pytest.FixtureRequest) -> Running:
-    return _text_servers[request.param]
+def text_transformer(text_servers: dict[str, Running], request: pytest.FixtureRequest) -> Running:
+    return text_servers[request.param]
 
 
 @pytest.fixture(scope="session")
-def text_explainer(_text_servers: dict[str, Running]) -> Running:
-    return _text_servers["explainer"]
+def text_explainer(text_servers: dict[str, Running]) -> Running:
+    return text_servers["explainer"]
 
 
 @pytest.fixture(scope="session")
-def edge(_text_servers: dict[str, Running]) -> Running:
-    return _text_servers["edge"]
+def edge(text_servers: dict[str, Running]) -> Running:
+    return text_servers["edge"]
