@@ -9,11 +9,15 @@ from rich.table import Table
 
 from cli.output import Json, console, errors, fail, print_json
 
-BENCHMARKS = {"credit-risk": "benchmarks.credit_risk", "rollout": "benchmarks.rollout"}
+BENCHMARKS = {
+    "credit-risk": "benchmarks.credit_risk",
+    "rollout": "benchmarks.rollout",
+    "sentiment": "benchmarks.sentiment.benchmark",
+}
 
 
 def bench(
-    blueprint: Annotated[str, typer.Argument(help="What to measure: credit-risk or rollout.")] = "credit-risk",
+    blueprint: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(BENCHMARKS)}.")] = "credit-risk",
     json: Json = False,
 ) -> None:
     """Measure figures, each beside its baseline in the same run."""
