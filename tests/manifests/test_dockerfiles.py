@@ -13,6 +13,8 @@ DOCKERFILES = [
     ROOT / "inference_services/credit_risk/Dockerfile",
     ROOT / "components/Dockerfile",
     ROOT / "inference_services/credit_risk/alibi.Dockerfile",
+    ROOT / "inference_services/sentiment/Dockerfile",
+    ROOT / "inference_services/sentiment/edge.Dockerfile",
 ]
 UID = 10001
 
