@@ -54,8 +54,8 @@ def run(
     for name, value in summary.items():
         if not isinstance(value, dict):
             console.print(f"  {name:<8} {escape(str(value))}")
-    figures = [f"{name.replace('_', ' ')} [bold]{value:.4f}[/]" for name, value in summary["metrics"].items()]
-    console.print(Padding(Columns(figures, padding=(0, 3)), (1, 2)))
+    figures = [f"{name.replace('_', ' ')} [bold]{value:.4f}[/]" for name, value in sorted(summary["metrics"].items())]
+    console.print(Padding(Columns(figures, padding=(0, 3), column_first=True), (1, 2)))
     for name, page in finished.reports.items():
         console.print(f"  {name.replace('_', ' '):<20} {page}")
 

@@ -30,6 +30,16 @@ columns:
   - {name: defaulted, kind: integer, minimum: 0, maximum: 1}
 """
 
+REVIEWS = """
+target: label
+group: document
+columns:
+  - {name: text, kind: text, title: review, minimum_length: 3, maximum_length: 200}
+  - {name: label, kind: category, categories: [negative, positive]}
+  - {name: source, kind: category, categories: [film, shop]}
+  - {name: document, kind: text}
+"""
+
 
 @pytest.fixture
 def run_locally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -167,4 +177,63 @@ def credit_package(
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         inputs = (credit_chain[name] for name in ("train", "model", "evaluation", "audit"))
         package_credit_risk.python_func(*inputs, package, pipeline_run="run-1")
+    return package
+
+
+@pytest.fixture(scope="session")
+def text_chain(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """Outputs of the components for text classifiers on 400 made-up reviews, by name.
+
+    Instead of a trained model stands one that adds up the weights of words; one review in ten is labelled wrongly.
+    """
+    from components.data.split_dataset.component import split_dataset
+    from components.evaluation.evaluate_text_classifier.component import evaluate_text_classifier
+    from components.training.score_text_baselines.component import score_text_baselines
+    from tests.lexicon_model import write_lexicon_model
+
+    folder = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(0)
+    words = {"positive": ["good", "great", "funny", "warm"], "negative": ["bad", "awful", "dull", "cold"]}
+    said = rng.choice(["negative", "positive"], 400)
+    reviews = pd.DataFrame(
+        {
+            "text": [f"the {rng.choice(words[label])} story number {place}" for place, label in enumerate(said)],
+            "label": np.where(rng.random(400) < 0.1, np.where(said == "positive", "negative", "positive"), said),
+            "source": rng.choice(["film", "shop"], 400),
+            "document": [f"d{place}" for place in range(400)],
+        }
+    )
+    reviews.to_csv(folder / "reviews.csv", index=False)
+    dataset = FileDataset(str(folder / "reviews.csv"), parse_schema(REVIEWS), name="reviews")
+    write_snapshot(dataset, folder / "snapshot")
+    made: Artifacts = {}
+
+    def artifacts(*names: str) -> list[SimpleNamespace]:
+        return [made.setdefault(name, stand_in(folder / name)) for name in names]
+
+    split_dataset.python_func(*artifacts("snapshot", "train", "validation", "test"), test_share=0.4)
+    (model,) = artifacts("model")
+    model.metadata.update(parameters={"epochs": 3}, packages={"torch": "2.13.0"})
+    write_lexicon_model(Path(model.path))
+    score_text_baselines.python_func(*artifacts("train", "validation", "test", "baselines"))
+    evaluate_text_classifier.python_func(
+        *artifacts("test", "model", "baselines", "evaluation", "metrics", "confusion", "evaluation_report"),
+        robustness_rows=20,
+    )
+    return made
+
+
+@pytest.fixture(scope="session")
+def text_package(
+    text_chain: Artifacts, registry_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """The model package of `text_chain`."""
+    from components.registry.package_text_classifier.component import package_text_classifier
+
+    package = stand_in(tmp_path_factory.mktemp("text-package") / "package")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEPRINTS_HOME", str(registry_home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        inputs = (text_chain[name] for name in ("train", "model", "evaluation"))
+        package_text_classifier.python_func(*inputs, package, pipeline_run="run-1")
     return package

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-PIPELINES = {"credit-risk": "pipelines.credit_risk:credit_risk"}
+PIPELINES = {"credit-risk": "pipelines.credit_risk:credit_risk", "sentiment": "pipelines.sentiment:sentiment"}
 """Blueprint to the module and name of its pipeline."""
 
 

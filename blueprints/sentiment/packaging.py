@@ -165,7 +165,7 @@ The encoder is all-MiniLM-L6-v2 (Apache-2.0), trained on English texts.
 | this model | {model.accuracy} | {model.macro_f1} |
 {baselines}
 Log loss {model.log_loss.value:.4f}, Brier score {model.brier.value:.4f}, expected calibration error
-{model.calibration_error.value:.4f} (temperature {config.temperature:.3f}, fitted on validation rows).
+{model.calibration_error:.4f} (temperature {config.temperature:.3f}, fitted on validation rows).
 
 | part | rows | accuracy (95 % interval) |
 |---|---|---|

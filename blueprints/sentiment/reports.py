@@ -61,7 +61,7 @@ def evaluation_report(
     report.heading("Calibration")
     report.text(
         f"The logits are divided by a temperature of {config.temperature:.3f}, fitted on validation rows. "
-        f"Expected calibration error {model.calibration_error}, log loss {model.log_loss}, Brier score {model.brier}."
+        f"Expected calibration error {model.calibration_error:.4f}, log loss {model.log_loss}, Brier score {model.brier}."
     )
     report.figure(plots.calibration(probabilities, target))
     report.heading("Where it is better and worse")
@@ -86,7 +86,7 @@ def _tiles(evaluation: TextEvaluation) -> list[tuple[str, str]]:
     tiles.append(("macro-F1", f"{model.macro_f1.value:.4f}"))
     if evaluation.margin is not None:
         tiles.append(("over the best baseline", f"{100 * evaluation.margin.value:+.1f} points"))
-    tiles.append(("calibration error", f"{model.calibration_error.value:.4f}"))
+    tiles.append(("calibration error", f"{model.calibration_error:.4f}"))
     return tiles
 
 

@@ -12,6 +12,7 @@ def package_text_classifier(
     evaluation: Input[Artifact],
     package: Output[Model],
     pipeline_run: str,
+    method: str = "frozen",
     registered_model: str = "sentiment",
     tracking_uri: str = "",
     seed: int = 7,
@@ -25,6 +26,8 @@ def package_text_classifier(
         evaluation: Figures on the test rows.
         package: The model package, a folder.
         pipeline_run: Id of this run.
+        method: `frozen` or `finetuned`: how the model was to be trained. Any other word is refused: a pipeline takes
+            the branch of `frozen` for it.
         registered_model: Name in the registry, to find the parent model.
         tracking_uri: MLflow's store; the environment's if empty.
         seed: Seed of the reference sample.
@@ -36,6 +39,8 @@ def package_text_classifier(
     from blueprints.sentiment.evaluation import TextEvaluation
     from blueprints.sentiment.packaging import package_model
 
+    if method not in ("frozen", "finetuned"):
+        raise ValueError(f"method {method!r}: must be 'frozen' or 'finetuned'")
     champion = Registry(tracking_uri or None).by_alias(registered_model, CHAMPION)
     written = package_model(
         Path(package.path),

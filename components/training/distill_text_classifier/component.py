@@ -37,6 +37,7 @@ def distill_text_classifier(
 
     from blueprints.datasets import read_snapshot
     from blueprints.progress import report_progress
+    from blueprints.provenance import installed_versions
     from blueprints.sentiment.distillation import DistillationConfig, distil
     from blueprints.sentiment.encoder import Encoder
     from blueprints.sentiment.examples import Examples
@@ -44,18 +45,15 @@ def distill_text_classifier(
 
     fitting, choosing = (read_snapshot(Path(part.path)) for part in (train, validation))
     examples = Examples.of(fitting.frame, fitting.schema)
+    config = DistillationConfig(
+        student_layers=layers, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed
+    )
     checkpoints = Path(model.path) / "checkpoints"
     trained = distil(
         examples,
         Examples.of(choosing.frame, choosing.schema),
         Encoder.load(Path(teacher.path) / ENCODER),
-        DistillationConfig(
-            student_layers=layers,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            seed=seed,
-        ),
+        config,
         checkpoints=checkpoints,
         progress=report_progress,
     )
@@ -64,3 +62,8 @@ def distill_text_classifier(
     metrics.log_metric("validation_accuracy", max(trained.history))
     metrics.log_metric("looks", len(trained.history))
     model.metadata.update({"framework": "onnx", "dataset": fitting.info.name, "method": "distilled"})
+    taught = teacher.metadata.get("parameters", {})
+    model.metadata.update(
+        parameters={**config.model_dump(), **{f"teacher_{name}": value for name, value in taught.items()}},
+        packages=installed_versions(["torch", "transformers"]),
+    )

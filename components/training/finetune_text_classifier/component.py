@@ -35,18 +35,20 @@ def finetune_text_classifier(
 
     from blueprints.datasets import read_snapshot
     from blueprints.progress import report_progress
+    from blueprints.provenance import installed_versions
     from blueprints.sentiment.encoder import minilm
     from blueprints.sentiment.examples import Examples
     from blueprints.sentiment.finetuning import FineTuningConfig, finetune
 
     fitting, choosing = (read_snapshot(Path(part.path)) for part in (train, validation))
     examples = Examples.of(fitting.frame, fitting.schema)
+    config = FineTuningConfig(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed)
     checkpoints = Path(model.path) / "checkpoints"
     trained = finetune(
         examples,
         Examples.of(choosing.frame, choosing.schema),
         minilm(),
-        FineTuningConfig(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed),
+        config,
         checkpoints=checkpoints,
         progress=report_progress,
     )
@@ -55,3 +57,4 @@ def finetune_text_classifier(
     metrics.log_metric("validation_accuracy", max(trained.history))
     metrics.log_metric("looks", len(trained.history))
     model.metadata.update({"framework": "onnx", "dataset": fitting.info.name, "method": "finetuned"})
+    model.metadata.update(parameters=config.model_dump(), packages=installed_versions(["torch", "transformers"]))

@@ -36,3 +36,4 @@ def train_text_head(
     metrics.log_metric("validation_accuracy", trained.validation_accuracy)
     metrics.log_metric("regularisation", trained.regularisation)
     model.metadata.update({"framework": "onnx", "dataset": fitting.info.name, "method": "frozen"})
+    model.metadata.update(parameters={"regularisation": trained.regularisation})

@@ -31,3 +31,10 @@ def test_the_package_becomes_challenger_and_no_champion(credit_package, pages, r
 def test_a_repeated_step_registers_nothing_new(credit_package, pages):
     numbers = [register_model.python_func(credit_package, *pages, registered_model="repeated") for _ in range(2)]
     assert numbers == ["1", "1"]
+
+
+def test_a_blueprint_with_fewer_pages_registers_those_that_it_has(text_package, pages, registry_home):
+    assert register_model.python_func(text_package, pages[0], registered_model="one-page") == "1"
+    run = Registry().by_alias("one-page", CHALLENGER).run_id
+    kept = {page.name for page in registry_home.rglob(f"{run}/artifacts/reports/*.html")}
+    assert kept == {"evaluation.html"}
