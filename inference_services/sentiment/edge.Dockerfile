@@ -12,7 +12,7 @@ FROM ${PYTHON}
 COPY --from=environment /venv /venv
 WORKDIR /app
 COPY blueprints/*.py blueprints/
-COPY blueprints/sentiment/__init__.py blueprints/sentiment/classifier.py blueprints/sentiment/text_model.py blueprints/sentiment/
+COPY blueprints/sentiment/__init__.py blueprints/sentiment/classifier.py blueprints/sentiment/text_model.py blueprints/sentiment/text_reader.py blueprints/sentiment/
 COPY inference_services/__init__.py inference_services/
 COPY inference_services/serving/ inference_services/serving/
 COPY inference_services/sentiment/*.py inference_services/sentiment/
