@@ -53,9 +53,13 @@ class Batcher:
     def _flush(self) -> None:
         batch: list[tuple[NDArray[np.float32], asyncio.Future[NDArray[np.floating]]]] = []
         rows = 0
+        # Whose client has gone or whose time is over gets no work done.
+        self._waiting = [waiting for waiting in self._waiting if not waiting[1].done()]
         while self._waiting and (not batch or rows + len(self._waiting[0][0]) <= self._max_rows):
             batch.append(self._waiting.pop(0))
             rows += len(batch[-1][0])
+        if not batch:
+            return
         loop = asyncio.get_running_loop()
         if self._waiting:
             loop.call_soon(self._flush)

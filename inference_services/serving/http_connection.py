@@ -14,6 +14,7 @@ import httptools
 
 # A head may be this long, or as long as what arrives at one time.
 _MAX_HEAD = 64 * 1024
+_LINGER_S = 2.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -167,9 +168,11 @@ class Connection(asyncio.Protocol):
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # An upgrade is an offer that may be passed over.
+                if self._parser.get_method() == b"CONNECT":
+                    self._broken(400)
+                    return
+                data = self._without_upgrade() + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
-                data = data[upgrade.args[0] :]
                 continue
             except httptools.HttpParserError:
                 if not self._last or self._reading is not None:
@@ -209,9 +212,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """The head is there."""
-        if self._last:
-            return
         parser = self._parser
+        if self._last or parser.should_upgrade():
+            return
         keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
         exchange = Exchange(self, parser.get_method(), self._url, self._headers, keep_alive=keep_alive)
         self._headers = {}
@@ -260,10 +263,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = self._loop.time()
         if not keep_alive or (exchange.more and b"expect" in exchange.headers):
             # After a refusal nobody knows whether a client that asked first sends its body all the same.
-            self._last = True
-            self._reading = None
-            self._waiting.clear()
-            self._transport.close()
+            self._hang_up(unread=exchange.more or exchange.fault > 0)
         elif not exchange.more:
             self._done()
 
@@ -273,6 +273,15 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif self._current is None and not self._waiting:
             self._transport.close()
+
+    def _without_upgrade(self) -> bytes:
+        """The head of a request that offers another protocol, without the offer, which may be passed over."""
+        headers = {name: value for name, value in self._headers.items() if name not in (b"connection", b"upgrade")}
+        if b"close" in self._headers.get(b"connection", b"").lower():
+            headers[b"connection"] = b"close"
+        request = (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
+        lines = [b"%b %b HTTP/%b" % request, *(b"%b: %b" % header for header in headers.items()), b"\r\n"]
+        return b"\r\n".join(lines)
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
@@ -285,7 +294,7 @@ class Connection(asyncio.Protocol):
             return
         if not exchange.more:
             self._application.run(exchange)
-        elif exchange.headers.get(b"expect", b"").lower() == b"100-continue" and not exchange.size:
+        elif _asks_first(exchange):
             self._transport.write(_CONTINUE)
 
     def _done(self) -> None:
@@ -314,6 +323,22 @@ class Connection(asyncio.Protocol):
             self._reading_paused = False
             self._transport.resume_reading()
 
+    def _hang_up(self, *, unread: bool) -> None:
+        """Closes the connection after what has been written.
+
+        Args:
+            unread: Whether the client may still be sending. To close then would reset the connection, and the answer
+                might be lost: so it is half closed, and what comes is thrown away for a moment.
+        """
+        self._last = True
+        self._current = self._reading = None
+        self._waiting.clear()
+        if unread:
+            self._transport.write_eof()
+            self._loop.call_later(_LINGER_S, self._transport.abort)
+        else:
+            self._transport.close()
+
     def _broken(self, status: int) -> None:
         """What came last is no HTTP: it is refused in its turn, and nothing after it is read."""
         self._last = True
@@ -325,8 +350,19 @@ class Connection(asyncio.Protocol):
         broken.fault = status
         if broken is self._current:
             if broken.answered:
-                self._transport.close()
+                self._hang_up(unread=True)
             else:
                 self._application.refuse(broken)
         else:
             self._next()
+
+
+def _asks_first(exchange: Exchange) -> bool:
+    """Whether the client waits for a word before it sends the body."""
+    headers = exchange.headers
+    return (
+        b"expect" in headers
+        and headers[b"expect"].lower() == b"100-continue"
+        and (b"content-length" in headers or b"transfer-encoding" in headers)
+        and not exchange.size
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import resource
 import socket
+import struct
 
 from inference_services.serving.http_connection import Application, Connection
 
@@ -17,6 +20,7 @@ _SWEEP_S = 5.0
 _LINGER_S = 1.0
 # What was connected just before is taken; to close the listening socket would reset it.
 _LAST_ACCEPTED_S = 0.1
+_SO_ATTACH_FILTER = 26
 
 
 class HttpServer:
@@ -52,6 +56,7 @@ class HttpServer:
         await asyncio.sleep(_LAST_ACCEPTED_S)
         if self._server is not None:
             self._server.close()
+        await asyncio.sleep(_LAST_ACCEPTED_S)  # what was accepted last is among the connections only now
         if self._sweep is not None:
             self._sweep.cancel()
         await self._wait(_LINGER_S)
@@ -98,6 +103,17 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def take_no_more(listening: socket.socket) -> None:
+    """Has the kernel pass over new clients of a listening socket.
+
+    Those that it has let in already can then all be accepted before the socket is closed, which would reset them.
+    """
+    drop_everything = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    with contextlib.suppress(OSError):
+        program = struct.pack("HP", 1, ctypes.addressof(drop_everything))
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def allow_many_connections() -> None:

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from blueprints.model_package import ModelPackage, PackageError, open_package
 from inference_services.serving.docs import documentation
-from inference_services.serving.http_server import HttpServer, bind
+from inference_services.serving.http_server import HttpServer, bind, take_no_more
 from inference_services.serving.logs import configure_logs
 from inference_services.serving.metrics import RequestMetrics, publish_model
 from inference_services.serving.model import ServedModel
@@ -104,6 +104,8 @@ class RestServer:
         _log.info("serving", extra={"fields": fields})
         await ended.wait()
         application.draining = True
+        if self.listening is None:
+            take_no_more(listening)
         ends = [rest.drain(options.grace_period)]
         if rpc is not None:
             ends.append(rpc.stop(options.grace_period))

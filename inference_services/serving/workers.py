@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inference_services.serving.http_server import take_no_more
 from inference_services.serving.logs import configure_logs
 from inference_services.serving.options import WORKER_INDEX
 
@@ -153,6 +154,7 @@ class Supervisor:
                     return code
             return 0
         finally:
+            take_no_more(self._listening)
             self._listening.close()
             self._stop(self._children.values())
             shutil.rmtree(self._folder, ignore_errors=True)

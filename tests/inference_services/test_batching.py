@@ -77,11 +77,12 @@ def test_an_error_reaches_everyone_in_the_batch_and_the_next_batch_works(executo
 
 def test_a_request_that_gave_up_does_not_disturb_the_others(executor):
     async def main() -> None:
-        batcher, _ = doubler(executor)
+        batcher, calls = doubler(executor)
         gone = asyncio.create_task(batcher(np.ones((1, 1), np.float32)))
         stays = asyncio.create_task(batcher(np.full((1, 1), 4, np.float32)))
         await asyncio.sleep(0)
         gone.cancel()
         assert (await stays).tolist() == [8.0]
+        assert calls == [1]  # and costs nothing
 
     asyncio.run(main())
