@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.text_model import ATTENTION_MASK, CONFIG, INPUT_IDS, LOGITS, MODEL, TOKENIZER, TextModelConfig
-
-Ids = NDArray[np.int64]
-"""Token ids of one window, special tokens included, shape (tokens,)."""
+from blueprints.sentiment.text_reader import Ids, TextReader
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedText:
-    """A text as the model reads it.
-
-    Attributes:
-        windows: Token ids, one array a window; a text of at most `max_tokens` tokens has one.
-        offsets: First and last (exclusive) character of each token of the whole text, special tokens left out.
-    """
-
-    windows: tuple[Ids, ...]
-    offsets: Sequence[tuple[int, int]]
-
-
-class TextClassifier:
+class TextClassifier(TextReader):
     """A text model that is loaded. Its methods may be called from several threads at once.
 
     Args:
@@ -44,11 +27,7 @@ class TextClassifier:
     """
 
     def __init__(self, model: bytes, tokenizer: bytes, config: TextModelConfig, *, threads: int = 1) -> None:
-        self.config = config
-        self._tokenizer = Tokenizer.from_buffer(tokenizer)
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        self._special = len(self._tokenizer.encode("").ids)
+        super().__init__(tokenizer, config)
         self._session = onnxruntime.InferenceSession(model, _session_options(threads), ["CPUExecutionProvider"])
 
     @classmethod
@@ -65,15 +44,6 @@ class TextClassifier:
         config = TextModelConfig.model_validate_json((files / CONFIG).read_bytes())
         return cls((files / MODEL).read_bytes(), (files / TOKENIZER).read_bytes(), config, threads=threads)
 
-    @property
-    def vocabulary(self) -> int:
-        """Number of token ids."""
-        return self._tokenizer.get_vocab_size()
-
-    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Tokenizes texts; outside of Python's global lock, in as many threads as `RAYON_NUM_THREADS` says."""
-        return [self._windows(encoding) for encoding in self._tokenizer.encode_batch(list(texts))]
-
     def logits(self, windows: Sequence[Ids]) -> NDArray[np.float32]:
         """Logits of windows in one padded batch, shape (windows, labels); windows of like length waste least."""
         ids = np.full((len(windows), max(map(len, windows))), self.config.pad_id, np.int64)
@@ -87,20 +57,6 @@ class TextClassifier:
         """Logits of a batch that is padded already, both arrays int64 of shape (windows, tokens)."""
         (logits,) = self._session.run([LOGITS], {INPUT_IDS: ids, ATTENTION_MASK: mask})
         return np.asarray(logits, np.float32)
-
-    def probabilities(self, logits: NDArray[np.float32], windows: Sequence[Ids]) -> NDArray[np.float64]:
-        """Calibrated probabilities of one text, shape (labels,), from the logits of its windows.
-
-        The logits of several windows are averaged, each by its number of tokens.
-        """
-        weights = np.array([len(window) for window in windows], np.float64)
-        return self.softmax(weights @ logits / weights.sum())
-
-    def softmax(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probabilities over the last axis."""
-        scaled = np.asarray(logits, np.float64) / self.config.temperature
-        exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
 
     def classify(self, texts: Sequence[str], *, batch: int = 32) -> NDArray[np.float64]:
         """Probabilities of many texts, shape (texts, labels): for jobs. Batches hold windows of like length."""
@@ -117,19 +73,6 @@ class TextClassifier:
             result[index] = self.probabilities(logits[start:end], text.windows)
             start = end
         return result
-
-    def _windows(self, encoding: object) -> EncodedText:
-        ids: list[int] = encoding.ids  # type: ignore[attr-defined]
-        config = self.config
-        offsets = encoding.offsets[1:-1]  # type: ignore[attr-defined]
-        if len(ids) <= config.max_tokens:
-            return EncodedText((np.array(ids, np.int64),), offsets)
-        first, inner, last = ids[:1], ids[1:-1], ids[-1:]
-        size = config.max_tokens - self._special
-        starts = range(0, len(inner) - config.overlap, size - config.overlap)
-        return EncodedText(
-            tuple(np.array(first + inner[start : start + size] + last, np.int64) for start in starts), offsets
-        )
 
 
 def config_file(config: TextModelConfig) -> bytes:

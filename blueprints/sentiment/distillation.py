@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import nn
 
-from blueprints.sentiment.classifier import Ids
 from blueprints.sentiment.encoder import Encoder
 from blueprints.sentiment.examples import Examples
 from blueprints.sentiment.finetuning import SAMPLE, FineTuningConfig, Trained, token_windows
+from blueprints.sentiment.text_reader import Ids
 from blueprints.sentiment.torch_model import check_graph, forward, pad, predict_logits, to_encoder, torch_model
 from blueprints.sentiment.torch_training import fit
 

@@ -11,7 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.sentiment.classifier import EncodedText, TextClassifier
+from blueprints.sentiment.classifier import TextClassifier
+from blueprints.sentiment.text_reader import EncodedText
 
 PASSES = 128
 """Windows of tokens that one explanation runs through the model, about."""

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from blueprints.sentiment.classifier import Ids
 from blueprints.sentiment.encoder import Encoder
 from blueprints.sentiment.encoder_graph import encoder_graph, write_text_model
 from blueprints.sentiment.examples import Examples
 from blueprints.sentiment.text_model import TextModelConfig
+from blueprints.sentiment.text_reader import Ids
 from blueprints.sentiment.torch_model import check_graph, forward, pad, predict_logits, to_encoder, torch_model
 from blueprints.sentiment.torch_training import Schedule, fit
 

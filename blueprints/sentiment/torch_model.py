@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import BertConfig, BertModel
 
-from blueprints.sentiment.classifier import Ids
 from blueprints.sentiment.encoder import HEAD_BIAS, HEAD_WEIGHT, Encoder, EncoderConfig
 from blueprints.sentiment.encoder_graph import encoder_graph
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LOGITS
+from blueprints.sentiment.text_reader import Ids
 
 _BUCKET = 50
 """Batches that are sorted by length together."""

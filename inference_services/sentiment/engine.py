@@ -24,7 +24,8 @@ from prometheus_client import Histogram
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blueprints.model_package import ModelPackage
-from blueprints.sentiment.classifier import Ids, TextClassifier
+from blueprints.sentiment.classifier import TextClassifier
+from blueprints.sentiment.text_reader import Ids
 from inference_services.sentiment.schemas import add_text_flags
 from inference_services.serving.batch_costs import BatchCosts, measure_costs
 from inference_services.serving.cores import available_cores
@@ -214,7 +215,7 @@ def engine(package: ModelPackage, options: Options) -> TextEngine:
         max_queue_s=flags["max_queue_seconds"],
         plan=flags["batching_plan"],
     )
-    return TextEngine(package, settings, cache_texts=flags["cache_texts"])
+    return TextEngine(package, settings, workers=options.workers, cache_texts=flags["cache_texts"])
 
 
 def _open(package: ModelPackage, settings: BatchSettings, cores: int) -> tuple[TextClassifier, BatchPlan]:
@@ -247,15 +248,19 @@ def _layout(package: ModelPackage, settings: BatchSettings, cores: int) -> tuple
     if settings.slots or settings.threads or cores == 1:
         threads = settings.threads or max(1, cores // (settings.slots or 1))
         return TextClassifier.open(package, threads=threads), settings.slots or max(1, cores // threads)
-    apart, together = TextClassifier.open(package, threads=1), TextClassifier.open(package, threads=cores)
-    with ThreadPoolExecutor(cores) as slots:
+    slots, threads = min(((cores, 1), (1, cores)), key=lambda layout: _seconds_a_call(package, *layout))
+    return TextClassifier.open(package, threads=threads), slots
+
+
+def _seconds_a_call(package: ModelPackage, slots: int, threads: int) -> float:
+    """Time of a call while all slots are busy, over the slots; two models are never in memory."""
+    classifier = TextClassifier.open(package, threads=threads)
+    with ThreadPoolExecutor(slots) as pool:
 
         def all_at_once() -> None:
-            list(slots.map(lambda _: _call(apart, _LAYOUT_ROWS, _LAYOUT_SIZE), range(cores)))
+            list(pool.map(lambda _: _call(classifier, _LAYOUT_ROWS, _LAYOUT_SIZE), range(slots)))
 
-        seconds_apart = _shortest(all_at_once) / cores
-    seconds_together = _shortest(lambda: _call(together, _LAYOUT_ROWS, _LAYOUT_SIZE))
-    return (apart, cores) if seconds_apart <= seconds_together else (together, 1)
+        return _shortest(all_at_once) / slots
 
 
 def _shortest(run: Callable[[], object]) -> float:

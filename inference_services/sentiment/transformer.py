@@ -11,8 +11,8 @@ from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, get_labels
 from numpy.typing import NDArray
 
 from blueprints.model_package import ModelPackage
-from blueprints.sentiment.classifier import EncodedText, Ids, TextClassifier
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LOGITS, TEXT
+from blueprints.sentiment.text_reader import EncodedText, Ids, TextReader
 from inference_services.sentiment.predictor import PROBABILITIES
 from inference_services.sentiment.schemas import Texts, add_text_flags
 from inference_services.serving.errors import unavailable
@@ -44,8 +44,8 @@ class SentimentTransformer(ServedModel):
     def __init__(self, name: str, package: ModelPackage, options: Options) -> None:
         super().__init__(name)
         self.version = package.version
-        self._classifier = TextClassifier.open(package)
-        self._labels = self._classifier.config.labels
+        self._reader = TextReader.of(package)
+        self._labels = self._reader.config.labels
         self._texts = Texts.of(package, self._labels, options)
         self.inputs = [TensorSpec(TEXT, "BYTES")]
         self.outputs = [TensorSpec(LABEL, "BYTES"), TensorSpec(PROBABILITIES, "FP64", (-1, len(self._labels)))]
@@ -100,14 +100,14 @@ class SentimentTransformer(ServedModel):
             raise unavailable("the transformer is starting")
         with self._preprocess.time():
             if sum(map(len, texts)) <= _INLINE_CHARACTERS:
-                encoded = self._classifier.encode(texts)
+                encoded = self._reader.encode(texts)
             else:
-                encoded = await asyncio.to_thread(self._classifier.encode, texts)
+                encoded = await asyncio.to_thread(self._reader.encode, texts)
         windows = [window for text in encoded for window in text.windows]
         logits = np.empty((len(windows), len(self._labels)))
         for rows in batches([len(window) for window in windows], max_rows=self._options.max_rows):
             answer = await self._client.infer(
-                _tensors([windows[row] for row in rows], self._classifier.config.pad_id),
+                _tensors([windows[row] for row in rows], self._reader.config.pad_id),
                 (LOGITS,),
                 request_id,
                 deadline,
@@ -126,7 +126,7 @@ class SentimentTransformer(ServedModel):
         weights = np.array([len(window) for text in encoded for window in text.windows], np.float64)
         sums = np.zeros((len(encoded), logits.shape[1]))
         np.add.at(sums, owners, logits * weights[:, None])
-        return self._classifier.softmax(sums / np.bincount(owners, weights)[:, None])
+        return self._reader.softmax(sums / np.bincount(owners, weights)[:, None])
 
 
 def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[list[int]]:
