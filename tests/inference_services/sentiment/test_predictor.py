@@ -243,7 +243,8 @@ def test_requests_that_run_when_the_server_ends_are_answered(package, tmp_path):
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.1)
+    while "requests_in_flight 4.0" not in running.client.get("/metrics").text:
+        assert not answers, "answered before the server was told to end"
     assert running.stop() == 0
     for thread in threads:
         thread.join()
