@@ -49,7 +49,6 @@ class RestServer:
         log: Where requests are written.
         reader: Checks v2 requests.
         predict_seconds: See above.
-        listening: A bound socket to take connections from instead of binding one.
         registry: What `/metrics` shows.
         all_ready: Whether those that share the port are ready too.
         on_ready: Called once it takes connections.
@@ -63,7 +62,6 @@ class RestServer:
         self.log = RequestLog()
         self.reader = TensorReader(model.inputs, model.outputs, max_rows=options.max_rows)
         self.predict_seconds = predict_seconds.labels(model_name=model.name)
-        self.listening: socket.socket | None = None
         self.registry: CollectorRegistry = REGISTRY
         self.all_ready: Callable[[], bool] = lambda: True
         self.on_ready: Callable[[], None] = lambda: None
@@ -84,7 +82,7 @@ class RestServer:
             SystemExit: A port is taken.
         """
         options, model = self._options, self._model
-        listening = self.listening or bind_or_exit(options)
+        listening = bind_or_exit(options, shared=options.workers > 1)
         ended = asyncio.Event()
         for received in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(received, ended.set)
@@ -104,8 +102,7 @@ class RestServer:
         _log.info("serving", extra={"fields": fields})
         await ended.wait()
         application.draining = True
-        if self.listening is None:
-            take_no_more(listening)
+        take_no_more(listening)
         ends = [rest.drain(options.grace_period)]
         if rpc is not None:
             ends.append(rpc.stop(options.grace_period))
@@ -130,14 +127,18 @@ class RestServer:
         return RestApplication(operations, options, self.metrics, (model.name, model.version), self.log)
 
 
-def bind_or_exit(options: Options) -> socket.socket:
+def bind_or_exit(options: Options, *, shared: bool = False) -> socket.socket:
     """The socket of the REST port.
+
+    Args:
+        options: Address and port.
+        shared: Whether other processes bind it too.
 
     Raises:
         SystemExit: The port is taken.
     """
     try:
-        return bind(options.host, options.http_port)
+        return bind(options.host, options.http_port, shared=shared)
     except OSError as error:
         sys.exit(f"REST: cannot bind {options.host}:{options.http_port}: {error.strerror}; give another --http_port")
 

@@ -26,7 +26,9 @@ def serve(build: Callable[[ModelPackage, Options], ServedModel], add_flags: AddF
     options = Options.parse(add_flags=add_flags)
     worker = Worker.current()
     if options.workers > 1 and worker is None:
-        raise SystemExit(Supervisor(options.workers, bind_or_exit(options), grace=options.grace_period).run())
+        # The workers share the port: here is the last chance to see that somebody else has it.
+        bind_or_exit(options).close()
+        raise SystemExit(Supervisor(options.workers, grace=options.grace_period).run())
 
     from inference_services.serving.kserve_server import KServeServer
 

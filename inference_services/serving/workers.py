@@ -1,8 +1,8 @@
 """Several server processes behind one port: a parent that starts them, replaces those that die, and ends them.
 
-The parent binds the REST port and hands the socket down, so that a connection waits for a worker as long as there is
-one; gRPC shares its port by SO_REUSEPORT. The workers' metrics are files in a folder of theirs (the multiprocess mode
-of Prometheus' client): whichever worker is asked adds up all of them, those of workers that have died too.
+The workers share their ports by SO_REUSEPORT, which spreads connections evenly; where all accept from one socket, the
+first to wake takes most of them. Their metrics are files in a folder of theirs (the multiprocess mode of Prometheus'
+client): whichever worker is asked adds up all of them, those of workers that have died too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inference_services.serving.http_server import take_no_more
 from inference_services.serving.logs import configure_logs
 from inference_services.serving.options import WORKER_INDEX
 
 if TYPE_CHECKING:
     from inference_services.serving.rest_server import RestServer
 
-_DESCRIPTORS = "SERVING_WORKER_DESCRIPTORS"
+_PARENT = "SERVING_WORKER_PARENT"
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _READY = "ready"
 _PR_SET_PDEATHSIG = 1
@@ -45,33 +44,30 @@ class Worker:
     """This process, if it is one of several.
 
     Attributes:
-        listening: The bound socket of the REST port.
         status: Descriptor to tell the parent through.
         folder: Where all workers' metrics are.
     """
 
-    listening: socket.socket
     status: int
     folder: Path
 
     @classmethod
     def current(cls) -> Worker | None:
         """What the parent has told this process; None if it has no such parent."""
-        given = os.environ.get(_DESCRIPTORS)
+        given = os.environ.get(_PARENT)
         if given is None:
             return None
-        listening, status, parent = map(int, given.split(","))
+        status, parent = map(int, given.split(","))
         # Ends with its parent, however that ends.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             raise SystemExit("the parent has ended")
-        return cls(socket.socket(fileno=listening), status, Path(os.environ[_METRICS]))
+        return cls(status, Path(os.environ[_METRICS]))
 
     def join(self, server: RestServer) -> None:
         """Makes a server one of several."""
         from inference_services.serving.metrics import shared_registry
 
-        server.listening = self.listening
         server.registry = shared_registry(self.folder, os.getppid())
         server.all_ready = (self.folder / _READY).exists
         server.on_ready = lambda: os.close(self.status) if os.write(self.status, b"r") else None
@@ -86,7 +82,7 @@ class _Child:
         status: Descriptor to hear from it; -1 once it has told all.
     """
 
-    def __init__(self, index: int, listening: socket.socket, folder: Path) -> None:
+    def __init__(self, index: int, folder: Path) -> None:
         self.index = index
         self.status, told = os.pipe()
         self.started = time.monotonic()
@@ -94,10 +90,10 @@ class _Child:
         environment = {
             **os.environ,
             WORKER_INDEX: str(index),
-            _DESCRIPTORS: f"{listening.fileno()},{told},{os.getpid()}",
+            _PARENT: f"{told},{os.getpid()}",
             _METRICS: str(folder),
         }
-        self.process = subprocess.Popen(sys.orig_argv, env=environment, pass_fds=(listening.fileno(), told))
+        self.process = subprocess.Popen(sys.orig_argv, env=environment, pass_fds=(told,))
         os.close(told)
 
     def hear(self) -> None:
@@ -117,14 +113,12 @@ class Supervisor:
 
     Args:
         count: How many.
-        listening: The bound socket of the REST port.
         grace: Seconds that they have to end.
     """
 
-    def __init__(self, count: int, listening: socket.socket, *, grace: float) -> None:
+    def __init__(self, count: int, *, grace: float) -> None:
         configure_logs()
         self._count = count
-        self._listening = listening
         self._grace = grace
         self._folder = Path(tempfile.mkdtemp(prefix="serving-metrics-"))
         self._children: dict[int, _Child] = {}
@@ -154,8 +148,6 @@ class Supervisor:
                     return code
             return 0
         finally:
-            take_no_more(self._listening)
-            self._listening.close()
             self._stop(self._children.values())
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -167,7 +159,7 @@ class Supervisor:
         now = time.monotonic()
         for index in [index for index, at in self._start_at.items() if at <= now]:
             del self._start_at[index]
-            self._children[index] = _Child(index, self._listening, self._folder)
+            self._children[index] = _Child(index, self._folder)
 
     def _hear(self, woken: socket.socket) -> None:
         """Waits for a worker that is ready or dead, for a signal, or for the time of the next start."""
