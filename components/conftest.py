@@ -195,9 +195,11 @@ def text_chain(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
     rng = np.random.default_rng(0)
     words = {"positive": ["good", "great", "funny", "warm"], "negative": ["bad", "awful", "dull", "cold"]}
     said = rng.choice(["negative", "positive"], 400)
+    # Every text with words of its own: a split drops those that are nearly the same.
+    others = ["".join(letters) for letters in rng.choice(list("abcdefghijklmnoprstuvw"), (600, 7))]
     reviews = pd.DataFrame(
         {
-            "text": [f"the {rng.choice(words[label])} story number {place}" for place, label in enumerate(said)],
+            "text": [f"{' '.join(rng.choice(others, 4))} {rng.choice(words[label])} story" for label in said],
             "label": np.where(rng.random(400) < 0.1, np.where(said == "positive", "negative", "positive"), said),
             "source": rng.choice(["film", "shop"], 400),
             "document": [f"d{place}" for place in range(400)],

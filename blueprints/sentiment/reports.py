@@ -61,7 +61,8 @@ def evaluation_report(
     report.heading("Calibration")
     report.text(
         f"The logits are divided by a temperature of {config.temperature:.3f}, fitted on validation rows. "
-        f"Expected calibration error {model.calibration_error:.4f}, log loss {model.log_loss}, Brier score {model.brier}."
+        f"Expected calibration error {model.calibration_error:.4f}, log loss {model.log_loss}, "
+        f"Brier score {model.brier}."
     )
     report.figure(plots.calibration(probabilities, target))
     report.heading("Where it is better and worse")

@@ -39,7 +39,7 @@ def ask(package: ModelPackage, service: Service) -> Answer:
     words = Text.assemble(
         (label.upper(), "bold"),
         f"  probability {answer['probability']:.1%}\n\n",
-        highlighted(explanation["text"], explanation["spans"]),
+        highlighted(SENTENCE, explanation["spans"]),
         (f"\n\ngreen speaks for {label}, red against it; model {model}", "dim"),
     )
     return Answer(

@@ -32,7 +32,7 @@ DECISION = {
 ANSWERS = {
     "sentiment": {
         "/predict": {"label": "negative", "probability": 0.9, "probabilities": {}, "model_version": "v1"},
-        "/v1/models/sentiment:explain": {"explanations": [{"text": "good bad film", "spans": SPANS}]},
+        "/v1/models/sentiment:explain": {"explanations": [{"spans": SPANS}]},
     },
     "credit-risk": {
         "/predict": DECISION,
@@ -90,7 +90,7 @@ def test_sentiment_shows_the_label_and_the_text(service, tmp_path):
     there = service("sentiment")
     answer = sentiment.ask(lexicon_package(tmp_path / "package"), there)
     text = shown(answer.shown)
-    for words in ("NEGATIVE", "90.0%", "good bad film", "green speaks for negative", "model v1"):
+    for words in ("NEGATIVE", "90.0%", sentiment.SENTENCE, "green speaks for negative", "model v1"):
         assert words in text
     assert service.seen["/predict"] == {"text": sentiment.SENTENCE}
     assert service.seen["/v1/models/sentiment:explain"] == {"instances": [sentiment.SENTENCE]}

@@ -63,8 +63,9 @@ def test_what_cannot_be_done_is_one_clear_error(blueprints, arguments, words):
 
 def test_compile_writes_the_yaml_that_kubeflow_takes(blueprints, tmp_path):
     assert blueprints("compile", "--output", str(tmp_path / "out")).returncode == 0
-    (spec, *_) = yaml.safe_load_all((tmp_path / "out" / "credit-risk.yaml").read_text())
-    assert spec["pipelineInfo"]["name"] == "credit-risk"
+    for name in ("credit-risk", "sentiment"):
+        (spec, *_) = yaml.safe_load_all((tmp_path / "out" / f"{name}.yaml").read_text())
+        assert spec["pipelineInfo"]["name"] == name
 
 
 def test_doctor_says_for_machines_what_it_says_for_people(blueprints):
@@ -80,7 +81,7 @@ def test_doctor_says_for_machines_what_it_says_for_people(blueprints):
 
 def test_datasets_are_listed(blueprints):
     listed = json.loads(blueprints("data", "list", "--json").stdout)
-    assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german"}
+    assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german", "film_sentences", "sentences"}
 
 
 @pytest.mark.parametrize(

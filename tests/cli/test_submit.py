@@ -70,3 +70,14 @@ def test_a_model_of_own_data_gets_a_name_of_its_own(blueprints, kubeflow, tmp_pa
         assert blueprints("submit", "credit-risk", "--host", host, *own, *name).returncode == 0
     names = [body["runtime_config"]["parameters"]["registered_model"] for path, body in sent if "/runs" in path]
     assert names == ["credit-risk-own", "credit-risk-taiwan"]
+
+
+def test_a_blueprint_s_own_default_dataset_is_registered_under_its_name(blueprints, kubeflow):
+    host, sent = kubeflow
+    for dataset in ("film_sentences", "sentences"):
+        assert blueprints("submit", "sentiment", "--host", host, "--dataset", dataset).returncode == 0
+    given = [body["runtime_config"]["parameters"] for path, body in sent if "/runs" in path]
+    assert given == [
+        {"dataset": "film_sentences"},
+        {"dataset": "sentences", "registered_model": "sentiment-sentences"},
+    ]
