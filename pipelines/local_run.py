@@ -116,7 +116,11 @@ def run_locally(
             warnings.simplefilter("ignore", RuntimeWarning)
             try:
                 # Outside of its own tasks the runner logs nothing, cache hits included.
-                with logging_utils.local_logger_context(), artifacts_of_the_branch_that_ran():
+                with (
+                    logging_utils.local_logger_context(),
+                    artifacts_of_the_branch_that_ran(),
+                    steps_in_their_environments(),
+                ):
                     outputs = pipeline(**arguments).outputs
             except RuntimeError as error:
                 raise PipelineFailedError(_failure(output, folder)) from error
@@ -156,7 +160,11 @@ class _Step(subprocess_task_handler.SubprocessTaskHandler):  # type: ignore[misc
     """A step as a process of the interpreter that stands for its image."""
 
     def run(self) -> Status:
-        python = interpreter(self.image)
+        try:
+            python = interpreter(self.image)
+        except FileNotFoundError as error:
+            print(error)  # noqa: T201 - what a step says last is the reason of its failure
+            return Status.FAILURE
         command = subprocess_task_handler.replace_python_executable(self.full_command, str(python))
         code = subprocess_task_handler.run_local_subprocess(full_command=command, env_vars=self.env_vars)
         return Status.SUCCESS if code == 0 else Status.FAILURE
