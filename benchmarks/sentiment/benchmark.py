@@ -49,15 +49,16 @@ def measure_serving(material: Material, effort: Effort, picture: Path, progress:
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         logs = Path(scratch)
         progress("the serving environment")
-        known_python = environments.serving_environment(logs / "environment")
-        figures = footprint.environment_figures(logs / "environment")
-        figures |= footprint.ready_figures(material.teacher, logs / "ready.log", progress)
-        with _services(material, logs, known_python, progress) as services:
+        python = environments.locked_environment(logs / "environment", environments.SERVING_LOCK)
+        figures = {"image_mb": footprint.image_figure(logs / "environment", environments.SERVING_LOCK)}
+        figures |= footprint.ready_figures(python, material.teacher, logs / "ready.log", progress)
+        with _services(material, logs, python, progress) as services:
             figures |= _beside_each_other(services, material, effort, picture, progress)
-        with predictor(TEACHER, material.teacher, logs / "pressed.log") as service:
+        with predictor(TEACHER, python, material.teacher, logs / "pressed.log") as service:
             figures |= pressure.many_connections(service, material.texts, effort, progress)
             figures |= pressure.overload(service, material.texts, effort, progress)
-        figures |= throughput.batching_regret(material, logs, effort, progress)
+        figures |= throughput.batching_regret(material, python, logs, effort, progress)
+        figures |= footprint.edge_figures(material.student, material.texts, logs, progress)
     return figures
 
 
@@ -78,7 +79,7 @@ def _beside_each_other(
 
 
 @contextlib.contextmanager
-def _services(material: Material, logs: Path, known_python: Path, progress: Progress) -> Iterator[dict[str, Service]]:
+def _services(material: Material, logs: Path, python: Path, progress: Progress) -> Iterator[dict[str, Service]]:
     """All services, up at the same time; the known server only if it can be installed."""
     with contextlib.ExitStack() as stack:
         found = [
@@ -86,14 +87,14 @@ def _services(material: Material, logs: Path, known_python: Path, progress: Prog
             usual_service(
                 USUAL_ONE_THREAD, material.python, material.web, material.weights, logs / "one-thread.log", threads=1
             ),
-            predictor(TEACHER, material.teacher, logs / "teacher.log"),
-            predictor(STUDENT, material.student, logs / "student.log"),
+            predictor(TEACHER, python, material.teacher, logs / "teacher.log"),
+            predictor(STUDENT, python, material.student, logs / "student.log"),
         ]
         services = [stack.enter_context(one) for one in found]
         cores = len(os.sched_getaffinity(0))
         try:
-            environments.install(known_python, LITSERVE)
-            known = litserve_service(KNOWN_SERVER, known_python, material.teacher, logs / "known.log", workers=cores)
+            environments.install(python, LITSERVE)
+            known = litserve_service(KNOWN_SERVER, python, material.teacher, logs / "known.log", workers=cores)
             services.append(stack.enter_context(known))
         except RuntimeError as error:
             progress(f"without {LITSERVE}: {error}")

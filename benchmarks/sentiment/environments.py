@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.servers import PROJECT
 
-SERVING_LOCK = "locks/text-serving.txt"
+SERVING_LOCK, EDGE_LOCK = "locks/text-serving.txt", "locks/edge.txt"
 _UV = PROJECT / ".uv" / "bin" / "uv"
 _WEB = ("fastapi", "uvicorn[standard]")
 
@@ -35,15 +35,15 @@ def web_packages(folder: Path, python: Path) -> Path:
     return folder
 
 
-def serving_environment(folder: Path) -> Path:
-    """The environment of the serving image; returns its interpreter.
+def locked_environment(folder: Path, lock: str) -> Path:
+    """An environment as an image has it, byte code included; returns its interpreter.
 
     Raises:
         RuntimeError: It cannot be made.
     """
     python = folder / "bin" / "python"
     _uv("venv", "--python", "3.11", str(folder))
-    _uv("pip", "sync", "--python", str(python), "--require-hashes", SERVING_LOCK)
+    _uv("pip", "sync", "--python", str(python), "--compile-bytecode", "--require-hashes", lock)
     return python
 
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.figures import Figure, figure
-from benchmarks.sentiment.environments import SERVING_LOCK
-from benchmarks.sentiment.services import Service, predictor
+from benchmarks.sentiment.environments import EDGE_LOCK, locked_environment
+from benchmarks.sentiment.services import Service, edge_server, predictor
 from benchmarks.servers import PROJECT
 
 Progress = Callable[[str], None]
 
 _STARTS = 5
+_EDGE_SECONDS = 5.0
 
 
 def size_mb(folder: Path) -> float:
@@ -22,16 +23,11 @@ def size_mb(folder: Path) -> float:
     return sum(seen.values()) / 1e6
 
 
-def environment_figures(folder: Path) -> dict[str, Figure]:
-    """Size of the environment in a folder, the project's own code included."""
+def image_figure(folder: Path, lock: str) -> Figure:
+    """Size of an environment and of the project's code."""
     code = sum(size_mb(PROJECT / part) for part in ("blueprints", "inference_services"))
-    return {
-        "image_mb": figure(
-            size_mb(folder) + code,
-            "MB",
-            f"a virtual environment from {SERVING_LOCK} and the project's code, without base image and model",
-        )
-    }
+    how = f"a virtual environment from {lock} and the project's code, without base image and model"
+    return figure(size_mb(folder) + code, "MB", how)
 
 
 def memory_figures(service: Service) -> dict[str, Figure]:
@@ -40,12 +36,12 @@ def memory_figures(service: Service) -> dict[str, Figure]:
     return {"rss_mb": figure(service.server.rss_mb(), "MB", how)}
 
 
-def ready_figures(package: Path, log: Path, progress: Progress) -> dict[str, Figure]:
+def ready_figures(python: Path, package: Path, log: Path, progress: Progress) -> dict[str, Figure]:
     """Time to be ready."""
     progress("starts")
     seconds = []
     for _ in range(_STARTS):
-        with predictor("ready", package, log) as service:
+        with predictor("ready", python, package, log) as service:
             seconds.append(service.server.ready_s)
     return {
         "ready_s": figure(
@@ -54,4 +50,23 @@ def ready_figures(package: Path, log: Path, progress: Progress) -> dict[str, Fig
             "from the start of the process to /readyz 200, batching measured at the start, the model warmed up; median "
             f"of {_STARTS}, longest {max(seconds):.2f}",
         )
+    }
+
+
+def edge_figures(package: Path, texts: Path, scratch: Path, progress: Progress) -> dict[str, Figure]:
+    """The server for small machines, in its own environment, on one thread."""
+    progress("the edge server")
+    folder = scratch / "edge"
+    python = locked_environment(folder, EDGE_LOCK)
+    with edge_server("edge", python, package, scratch / "edge.log") as service:
+        load = service.load(texts, _EDGE_SECONDS, clients=1)
+        rss = service.server.rss_mb()
+        ready = service.server.ready_s
+    how = "the int8 student behind the edge server, one thread, one client, closed loop, natural mix of lengths"
+    return {
+        "edge_image_mb": image_figure(folder, EDGE_LOCK),
+        "edge_rss_mb": figure(rss, "MB", f"resident memory: {how}"),
+        "edge_p50_s": figure(load.percentile(0.5), "s", f"median latency: {how}"),
+        "edge_p99_s": figure(load.percentile(0.99), "s", f"99th percentile: {how}"),
+        "edge_ready_s": figure(ready, "s", "from the start of the process to /readyz 200"),
     }

@@ -118,17 +118,25 @@ def _key(snapshot: Snapshot) -> str:
     """Hash of the data and of the code that trains, its default settings included."""
     import blueprints.sentiment as code
 
-    digest = hashlib.sha256(f"{snapshot.info.sha256} {SEED}".encode())
+    digest = hashlib.sha256(f"{snapshot.info.sha256} {_shares()} {SEED}".encode())
     names = ("encoder.py", "examples.py", "finetuning.py", "distillation.py", "torch_model.py", "torch_training.py")
     for name in names:
         digest.update((Path(code.__path__[0]) / name).read_bytes())
     return digest.hexdigest()[:12]
 
 
+def _shares() -> dict[str, float]:
+    """Shares of the rows that the pipeline holds out."""
+    from pipelines import load
+
+    inputs = load("sentiment").component_spec.inputs
+    return {name: inputs[name].default for name in ("test_share", "validation_share")}
+
+
 def _write_parts(snapshot: Snapshot, folder: Path) -> None:
     from blueprints import datasets
 
-    split = datasets.split(snapshot.frame, snapshot.schema, seed=SEED)
+    split = datasets.split(snapshot.frame, snapshot.schema, **_shares(), seed=SEED)
     for part in PARTS:
         snapshot.write_part(getattr(split, part), part, folder / part)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,15 +68,27 @@ class Service:
 
 @contextlib.contextmanager
 def predictor(
-    name: str, package: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None
+    name: str, python: Path, package: Path, log: Path, *flags: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Service]:
-    """The blueprint's predictor with a model package; flags beside the defaults."""
+    """The blueprint's predictor with a model package, in the environment that ships; flags beside the defaults."""
     http, rpc = free_ports(2)
     command = [
-        *(sys.executable, "-m", "inference_services.sentiment.predictor"),
+        *(str(python), "-m", "inference_services.sentiment.predictor"),
         *(f"--model_dir={package}", f"--http_port={http}", f"--grpc_port={rpc}", *flags),
     ]
     with running(command, port=http, ready_path="/readyz", environment=environment, log=log) as server:
+        yield Service(name, server)
+
+
+@contextlib.contextmanager
+def edge_server(name: str, python: Path, package: Path, log: Path) -> Iterator[Service]:
+    """The blueprint's server for small machines."""
+    (port,) = free_ports(1)
+    command = [
+        *(str(python), "-m", "inference_services.sentiment.edge"),
+        *(f"--model_dir={package}", f"--http_port={port}"),
+    ]
+    with running(command, port=port, ready_path="/readyz", log=log) as server:
         yield Service(name, server)
 
 

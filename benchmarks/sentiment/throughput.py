@@ -214,7 +214,9 @@ def efficiency(service: Service, package: Path, texts: Path, effort: Effort, pro
     }
 
 
-def batching_regret(material: Material, logs: Path, effort: Effort, progress: Progress) -> dict[str, Figure]:
+def batching_regret(
+    material: Material, python: Path, logs: Path, effort: Effort, progress: Progress
+) -> dict[str, Figure]:
     """The automatic batching against the best of a grid of fixed settings, chosen on other runs than it is judged on.
 
     A setting that won by luck is thereby found out.
@@ -223,7 +225,9 @@ def batching_regret(material: Material, logs: Path, effort: Effort, progress: Pr
     screened: dict[str, dict[tuple[str, ...], float]] = {kind: {} for kind in kinds}
     for flags in _grid(len(os.sched_getaffinity(0))):
         progress(f"short and long texts with {' '.join(flags)}")
-        with predictor("fixed", material.teacher, logs / "fixed.log", *flags, environment=_TAKES_LONG) as service:
+        with predictor(
+            "fixed", python, material.teacher, logs / "fixed.log", *flags, environment=_TAKES_LONG
+        ) as service:
             for kind, texts in kinds.items():
                 screened[kind][flags] = service.load(texts, effort.seconds / 2, clients=CLIENTS).rate
     figures = {}
@@ -233,7 +237,7 @@ def batching_regret(material: Material, logs: Path, effort: Effort, progress: Pr
         with contextlib.ExitStack() as stack:
             services = [
                 stack.enter_context(
-                    predictor(f"{kind} {number}", material.teacher, log, *flags, environment=_TAKES_LONG)
+                    predictor(f"{kind} {number}", python, material.teacher, log, *flags, environment=_TAKES_LONG)
                 )
                 for number, flags in enumerate(((), *finalists))
                 for log in (logs / f"{kind}-{number}.log",)

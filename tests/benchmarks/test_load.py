@@ -5,6 +5,7 @@ import contextlib
 import json
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_an_open_loop_is_not_slowed_down_by_a_slow_server_and_bounds_its_connect
         free = run(Plan(peer.url, bodies, 1, warmup=0.4, rate=100))
         most = peer.most
         peer.most = 0
-        bounded = run(Plan(peer.url, bodies, 1, warmup=0.4, rate=100, connections=10, timeout=2))
+        bounded = run(Plan(peer.url, bodies, 1, warmup=0.4, rate=100, connections=10, timeout=1))
     assert 28 <= most <= 60
     assert free.percentile(0.5) < 0.45
     assert peer.most == 10
@@ -125,11 +126,13 @@ def test_answers_that_do_not_come_or_make_no_sense_are_failures(bodies):
         "in pieces": (0.01, [OK[index : index + 1] for index in range(len(OK))]),
         "last": (0.01, [OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]),
     }
-    statuses = {}
-    for name, reply in answers.items():
-        with Peer(lambda _, reply=reply: reply) as peer:
-            plan = Plan(peer.url, bodies, 0.6, warmup=0, clients=2, timeout=0.3)
-            statuses[name] = set(run(plan).statuses)
+
+    def seen(reply):
+        with Peer(lambda _: reply) as peer:
+            return set(run(Plan(peer.url, bodies, 0.6, warmup=0, clients=2, timeout=0.3)).statuses)
+
+    with ThreadPoolExecutor(len(answers)) as at_once:
+        statuses = dict(zip(answers, at_once.map(seen, answers.values()), strict=True))
     assert statuses == {
         "late": {TIMED_OUT},
         "none": {NO_ANSWER},

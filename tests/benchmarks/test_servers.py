@@ -1,0 +1,47 @@
+"""Servers are started, seen and ended."""
+
+import sys
+import urllib.request
+
+import psutil
+import pytest
+
+from benchmarks.servers import MemoryWatch, running
+from localcluster.ports import free_ports
+
+
+def command(port):
+    return [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+
+
+def test_a_server_answers_while_the_context_lasts(tmp_path):
+    (port,) = free_ports(1)
+    with running(command(port), port=port, ready_path="/pyproject.toml", log=tmp_path / "log") as server:
+        with urllib.request.urlopen(f"{server.url}/pyproject.toml", timeout=5) as answer:  # noqa: S310
+            assert answer.status == 200
+        with MemoryWatch(server) as memory:
+            pass
+        assert 0 < server.ready_s < 60
+        assert 1 < server.rss_mb() < 500
+        assert len(memory.samples) >= 1
+        process = psutil.Process(server.process.pid)
+    assert not process.is_running()
+
+
+def test_a_server_that_ends_says_why(tmp_path):
+    (port,) = free_ports(1)
+    failing = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    with (
+        pytest.raises(RuntimeError, match="no such model"),
+        running(failing, port=port, ready_path="/", log=tmp_path / "log"),
+    ):
+        pass
+
+
+def test_a_server_that_is_never_ready_is_ended(tmp_path):
+    (port,) = free_ports(1)
+    with (
+        pytest.raises(RuntimeError, match="did not become ready within 1 s"),
+        running(command(port), port=port, ready_path="/nothing-here", log=tmp_path / "log", timeout=1),
+    ):
+        pass
