@@ -215,7 +215,7 @@ def text_chain(tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
 
     split_dataset.python_func(*artifacts("snapshot", "train", "validation", "test"), test_share=0.4)
     (model,) = artifacts("model")
-    model.metadata.update(parameters={"epochs": 3}, packages={"torch": "2.13.0"})
+    model.metadata.update(parameters={"epochs": 3.0, "learning_rate": 0.5}, packages={"torch": "2.13.0"})
     write_lexicon_model(Path(model.path))
     score_text_baselines.python_func(*artifacts("train", "validation", "test", "baselines"))
     evaluate_text_classifier.python_func(

@@ -47,7 +47,7 @@ def package_model(
         training: Snapshot that it was trained on; a sample becomes the reference.
         evaluation: Figures on the test rows.
         pipeline_run: Id of the run that made it.
-        parameters: How it was trained, beside what `text_model.json` says.
+        parameters: How it was trained, beside what `text_model.json` says, which prevails.
         packages: Versions of libraries that shaped the weights in other environments than this one, such as torch.
         parent_model: Version of the champion at that time.
         reference_rows: Size of the reference sample.
@@ -78,7 +78,7 @@ def package_model(
     lineage = trace_lineage(
         training.info,
         pipeline_run=pipeline_run,
-        parameters={**config.model_dump(mode="json", exclude={"pad_id", "mask_id"}), **(parameters or {})},
+        parameters={**(parameters or {}), **config.model_dump(mode="json", exclude={"pad_id", "mask_id"})},
         metrics=evaluation.metrics(),
         packages={**installed_versions(_PACKAGES), **(packages or {})},
         parent_model=parent_model,

@@ -48,7 +48,11 @@ def package_text_classifier(
         read_snapshot(Path(train.path)),
         TextEvaluation.model_validate_json(Path(evaluation.path).read_text()),
         pipeline_run=pipeline_run,
-        parameters=model.metadata.get("parameters"),
+        # On its way through KFP's metadata every number became a float.
+        parameters={
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in model.metadata.get("parameters", {}).items()
+        },
         packages=model.metadata.get("packages"),
         parent_model="" if champion is None else champion.package_version,
         seed=seed,

@@ -23,7 +23,8 @@ def test_the_package_verifies_and_its_version_is_metadata(text_package, text_cha
 
 def test_what_the_training_said_is_in_the_lineage(text_package):
     lineage = open_package(Path(text_package.path)).lineage
-    assert lineage.parameters["epochs"] == 3
+    assert (lineage.parameters["epochs"], lineage.parameters["learning_rate"]) == (3, 0.5)
+    assert type(lineage.parameters["epochs"]) is int
     assert lineage.packages["torch"] == "2.13.0"
 
 
