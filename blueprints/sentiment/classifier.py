@@ -61,18 +61,14 @@ class TextClassifier(TextReader):
     def classify(self, texts: Sequence[str], *, batch: int = 32) -> NDArray[np.float64]:
         """Probabilities of many texts, shape (texts, labels): for jobs. Batches hold windows of like length."""
         encoded = self.encode(texts)
-        windows = [(index, window) for index, text in enumerate(encoded) for window in text.windows]
-        order = sorted(range(len(windows)), key=lambda position: len(windows[position][1]))
+        windows = [window for text in encoded for window in text.windows]
+        lengths = [len(window) for window in windows]
+        order = sorted(range(len(windows)), key=lengths.__getitem__)
         logits = np.empty((len(windows), len(self.config.labels)), np.float32)
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
-            logits[part] = self.logits([windows[position][1] for position in part])
-        result, start = np.empty((len(texts), len(self.config.labels))), 0
-        for index, text in enumerate(encoded):
-            end = start + len(text.windows)
-            result[index] = self.probabilities(logits[start:end], text.windows)
-            start = end
-        return result
+            logits[part] = self.logits([windows[position] for position in part])
+        return self.probabilities(logits, lengths, [len(text.windows) for text in encoded])
 
 
 def config_file(config: TextModelConfig) -> bytes:

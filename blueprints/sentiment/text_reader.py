@@ -62,13 +62,24 @@ class TextReader:
         """Tokenizes texts; outside of Python's global lock, in as many threads as `RAYON_NUM_THREADS` says."""
         return [self._windows(encoding) for encoding in self._tokenizer.encode_batch(list(texts))]
 
-    def probabilities(self, logits: NDArray[np.float32], windows: Sequence[Ids]) -> NDArray[np.float64]:
-        """Calibrated probabilities of one text, shape (labels,), from the logits of its windows.
+    def probabilities(
+        self, logits: NDArray[np.floating], lengths: Sequence[int], windows: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Calibrated probabilities of texts, shape (texts, labels), from the logits of their windows.
 
-        The logits of several windows are averaged, each by its number of tokens.
+        The logits of a text's windows are averaged, each by its number of tokens.
+
+        Args:
+            logits: Of all windows, text by text, shape (windows, labels).
+            lengths: Tokens of each window.
+            windows: Number of windows of each text.
         """
-        weights = np.array([len(window) for window in windows], np.float64)
-        return self.softmax(weights @ logits / weights.sum())
+        if len(windows) == len(lengths):
+            return self.softmax(logits)
+        weights = np.asarray(lengths, np.float64)
+        starts = np.concatenate([[0], np.cumsum(windows)[:-1]])
+        sums = np.add.reduceat(logits * weights[:, None], starts)
+        return self.softmax(sums / np.add.reduceat(weights, starts)[:, None])
 
     def softmax(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probabilities over the last axis."""

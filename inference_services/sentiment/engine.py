@@ -135,18 +135,19 @@ class TextEngine:
         """
         if not self._cache_texts:
             return self._combined(len(texts), *await self.batcher(texts, deadline))
-        known = self._cache
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        fresh: dict[str, NDArray[np.float64]] = {}
+        recent = self._cache
+        # Kept here, because others may push them out while this request waits.
+        answers = {text: recent[text] for text in texts if text in recent}
+        missing = [text for text in dict.fromkeys(texts) if text not in answers]
         if missing:
             rows = self._combined(len(missing), *await self.batcher(missing, deadline))
-            fresh = dict(zip(missing, rows, strict=True))
-        answer = np.stack([known[text] if text in known else fresh[text] for text in texts])
-        for text in texts:
-            known[text] = known.pop(text) if text in known else fresh[text]
-        while len(known) > self._cache_texts:
-            known.popitem(last=False)
-        return answer
+            answers.update(zip(missing, rows, strict=True))
+        for text, answer in answers.items():
+            recent[text] = answer
+            recent.move_to_end(text)
+        while len(recent) > self._cache_texts:
+            recent.popitem(last=False)
+        return np.stack([answers[text] for text in texts])
 
     async def window_logits(self, windows: Sequence[Ids], deadline: float) -> NDArray[np.float32]:
         """Logits of windows that are tokenized already, shape (windows, labels); raises as `probabilities` does."""
@@ -154,13 +155,10 @@ class TextEngine:
         return logits
 
     def _combined(self, texts: int, windows: Sequence[Window], logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        if len(windows) == texts:
-            return self.classifier.softmax(logits)
-        result = np.empty((texts, logits.shape[1]))
-        for text in range(texts):
-            mine = [position for position, window in enumerate(windows) if window.text == text]
-            result[text] = self.classifier.probabilities(logits[mine], [windows[position].ids for position in mine])
-        return result
+        counts = [1] * texts
+        if len(windows) > texts:
+            counts = np.bincount([window.text for window in windows], minlength=texts).tolist()
+        return self.classifier.probabilities(logits, [len(window.ids) for window in windows], counts)
 
 
 class _Model:

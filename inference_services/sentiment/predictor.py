@@ -11,17 +11,13 @@ from numpy.typing import NDArray
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LOGITS, TEXT
 from inference_services.sentiment.engine import TextEngine, add_flags, engine
-from inference_services.sentiment.schemas import Texts
+from inference_services.sentiment.text_service import PROBABILITIES, TextService
 from inference_services.serving.errors import refuse
-from inference_services.serving.metrics import PredictionHistogram
-from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
 
-PROBABILITIES = "probabilities"
 
-
-class SentimentPredictor(ServedModel):
+class SentimentPredictor(TextService):
     """Classifies texts, or tokens of texts.
 
     Args:
@@ -32,29 +28,19 @@ class SentimentPredictor(ServedModel):
 
     role = "predictor"
     platform = "onnxruntime"
-    predictions: PredictionHistogram
 
     def __init__(self, name: str, package: ModelPackage, options: Options) -> None:
-        super().__init__(name)
-        self.version = package.version
         self._engine: TextEngine = engine(package, options)
         config = self._engine.classifier.config
-        self._labels = config.labels
+        super().__init__(name, package, config.labels, options)
         self._max_tokens = config.max_tokens
-        self._texts = Texts.of(package, config.labels, options)
         self.inputs = [
             TensorSpec(TEXT, "BYTES", required=False),
             TensorSpec(INPUT_IDS, "INT64", (-1, -1), also=("INT32",), required=False),
             TensorSpec(ATTENTION_MASK, "INT64", (-1, -1), also=("INT32",), required=False),
         ]
-        self.outputs = [
-            TensorSpec(LABEL, "BYTES"),
-            TensorSpec(PROBABILITIES, "FP64", (-1, len(config.labels))),
-            TensorSpec(LOGITS, "FP32", (-1, len(config.labels))),
-        ]
+        self.outputs = [*self.outputs, TensorSpec(LOGITS, "FP32", (-1, len(self.labels)))]
         self._specs = {spec.name: spec for spec in self.outputs}
-        self.predictions = PredictionHistogram(package.signature.outputs, package.version)
-        self.schemas = self._texts.schemas()
 
     async def start_up(self) -> None:
         """Starts the threads that run the model."""
@@ -63,6 +49,10 @@ class SentimentPredictor(ServedModel):
     async def shut_down(self) -> None:
         """Ends them."""
         self._engine.close()
+
+    async def probabilities(self, texts: Sequence[str], request_id: str, deadline: float) -> NDArray[np.float64]:  # noqa: ARG002
+        """See `TextService`."""
+        return await self._engine.probabilities(texts, deadline)
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request with the tensor `text`, or with `input_ids` and `attention_mask`.
@@ -76,59 +66,15 @@ class SentimentPredictor(ServedModel):
                 raise refuse(("body", "inputs"), f"give {TEXT!r} or tokens, not both", "duplicate")
             if LOGITS in asked:
                 raise refuse(("body", "outputs"), "logits go with tokens, not with 'text'", "unsupported")
-            texts = self._texts.read_tensor(list(call.inputs[TEXT]))
-            probabilities = await self._engine.probabilities(texts, call.deadline)
+            texts = self.texts.read_tensor(list(call.inputs[TEXT]))
+            probabilities = await self.probabilities(texts, call.request_id, call.deadline)
         else:
             logits = await self._engine.window_logits(self._windows(call), call.deadline)
             values[LOGITS] = logits
             probabilities = self._engine.classifier.softmax(logits)
         values[PROBABILITIES] = probabilities
-        values[LABEL] = [self._labels[code] for code in probabilities.argmax(axis=1)]
-        self._count(probabilities)
+        values[LABEL] = self.labelled(probabilities)
         return [Output(self._specs[name], values[name]) for name in asked]
-
-    def operations(self) -> Sequence[Operation]:
-        """The typed `/predict` and KServe's v1 predict."""
-        texts = self._texts
-        return [
-            Operation(
-                "POST",
-                "/predict",
-                self._typed,
-                "Sentiment of a text, or of several",
-                "sentiment",
-                texts.typed_response(),
-                request=texts.typed_request(),
-                example={TEXT: texts.example},
-            ),
-            Operation(
-                "POST",
-                f"/v1/models/{self.name}:predict",
-                self._v1,
-                "Sentiment of texts",
-                "v1",
-                texts.predictions_response(),
-                request=texts.instances_request(),
-                example={"instances": [texts.example]},
-            ),
-        ]
-
-    async def _typed(self, call: Call) -> Reply:
-        texts, single = self._texts.read_typed(call.json())
-        probabilities = await self._engine.probabilities(texts, call.deadline)
-        self._count(probabilities)
-        return json_reply(self._texts.typed_answer(probabilities, single=single))
-
-    async def _v1(self, call: Call) -> Reply:
-        texts = self._texts.read_instances(call.json())
-        probabilities = await self._engine.probabilities(texts, call.deadline)
-        self._count(probabilities)
-        return json_reply(self._texts.typed_answer(probabilities, single=False))
-
-    def _count(self, probabilities: NDArray[np.floating]) -> None:
-        self.predictions.observe(LABEL, probabilities.argmax(axis=1))
-        for position, label in enumerate(self._labels):
-            self.predictions.observe(f"probability_{label}", probabilities[:, position])
 
     def _windows(self, call: InferCall) -> list[NDArray[np.int64]]:
         for name in (INPUT_IDS, ATTENTION_MASK):

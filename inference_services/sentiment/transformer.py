@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LOGITS, TEXT
-from blueprints.sentiment.text_reader import EncodedText, Ids, TextReader
-from inference_services.sentiment.predictor import PROBABILITIES
-from inference_services.sentiment.schemas import Texts, add_text_flags
+from blueprints.sentiment.text_reader import Ids, TextReader
+from inference_services.sentiment.schemas import add_text_flags
+from inference_services.sentiment.text_service import PROBABILITIES, TextService
 from inference_services.serving.errors import unavailable
-from inference_services.serving.metrics import PredictionHistogram
-from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
 from inference_services.serving.predictor_client import PredictorClient, connect
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
@@ -28,7 +26,7 @@ _TOKENS = 16_384
 _INLINE_CHARACTERS = 2_000
 
 
-class SentimentTransformer(ServedModel):
+class SentimentTransformer(TextService):
     """Turns texts into tokens, and a predictor's logits into answers.
 
     Args:
@@ -39,19 +37,12 @@ class SentimentTransformer(ServedModel):
 
     role = "transformer"
     platform = "sentiment-text"
-    predictions: PredictionHistogram
 
     def __init__(self, name: str, package: ModelPackage, options: Options) -> None:
-        super().__init__(name)
-        self.version = package.version
         self._reader = TextReader.of(package)
-        self._labels = self._reader.config.labels
-        self._texts = Texts.of(package, self._labels, options)
+        super().__init__(name, package, self._reader.config.labels, options)
         self.inputs = [TensorSpec(TEXT, "BYTES")]
-        self.outputs = [TensorSpec(LABEL, "BYTES"), TensorSpec(PROBABILITIES, "FP64", (-1, len(self._labels)))]
         self._specs = {spec.name: spec for spec in self.outputs}
-        self.predictions = PredictionHistogram(package.signature.outputs, package.version)
-        self.schemas = self._texts.schemas()
         self._options = options
         self._client: PredictorClient | None = None
         self._preprocess = PRE_HIST_TIME.labels(**get_labels(name))
@@ -72,30 +63,13 @@ class SentimentTransformer(ServedModel):
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request with the tensor `text`."""
-        texts = self._texts.read_tensor(list(call.inputs[TEXT]))
-        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
-        values: dict[str, Any] = {
-            LABEL: [self._labels[code] for code in probabilities.argmax(axis=1)],
-            PROBABILITIES: probabilities,
-        }
+        texts = self.texts.read_tensor(list(call.inputs[TEXT]))
+        probabilities = await self.probabilities(texts, call.request_id, call.deadline)
+        values: dict[str, Any] = {LABEL: self.labelled(probabilities), PROBABILITIES: probabilities}
         return [Output(self._specs[name], values[name]) for name in call.outputs or self._specs]
 
-    def operations(self) -> Sequence[Operation]:
-        """The typed `/predict` and KServe's v1 predict: the predictor's own."""
-        return self._texts.operations(self.name, self._typed, self._v1)
-
-    async def _typed(self, call: Call) -> Reply:
-        texts, single = self._texts.read_typed(call.json())
-        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
-        return json_reply(self._texts.typed_answer(probabilities, single=single))
-
-    async def _v1(self, call: Call) -> Reply:
-        texts = self._texts.read_instances(call.json())
-        probabilities = await self._probabilities(texts, call.request_id, call.deadline)
-        return json_reply(self._texts.typed_answer(probabilities, single=False))
-
-    async def _probabilities(self, texts: list[str], request_id: str, deadline: float) -> NDArray[np.float64]:
-        """Calibrated probabilities, shape (texts, labels)."""
+    async def probabilities(self, texts: Sequence[str], request_id: str, deadline: float) -> NDArray[np.float64]:
+        """See `TextService`."""
         if self._client is None:
             raise unavailable("the transformer is starting")
         with self._preprocess.time():
@@ -104,29 +78,13 @@ class SentimentTransformer(ServedModel):
             else:
                 encoded = await asyncio.to_thread(self._reader.encode, texts)
         windows = [window for text in encoded for window in text.windows]
-        logits = np.empty((len(windows), len(self._labels)))
-        for rows in batches([len(window) for window in windows], max_rows=self._options.max_rows):
-            answer = await self._client.infer(
-                _tensors([windows[row] for row in rows], self._reader.config.pad_id),
-                (LOGITS,),
-                request_id,
-                deadline,
-            )
-            logits[rows] = answer[LOGITS]
+        lengths = [len(window) for window in windows]
+        logits = np.empty((len(windows), len(self.labels)))
+        for rows in batches(lengths, max_rows=self._options.max_rows):
+            tensors = _tensors([windows[row] for row in rows], self._reader.config.pad_id)
+            logits[rows] = (await self._client.infer(tensors, (LOGITS,), request_id, deadline))[LOGITS]
         with self._postprocess.time():
-            probabilities = self._combined(encoded, logits)
-        self.predictions.observe(LABEL, probabilities.argmax(axis=1))
-        for position, label in enumerate(self._labels):
-            self.predictions.observe(f"probability_{label}", probabilities[:, position])
-        return probabilities
-
-    def _combined(self, encoded: Sequence[EncodedText], logits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of texts from the logits of all their windows; windows count by their tokens."""
-        owners = np.repeat(np.arange(len(encoded)), [len(text.windows) for text in encoded])
-        weights = np.array([len(window) for text in encoded for window in text.windows], np.float64)
-        sums = np.zeros((len(encoded), logits.shape[1]))
-        np.add.at(sums, owners, logits * weights[:, None])
-        return self._reader.softmax(sums / np.bincount(owners, weights)[:, None])
+            return self._reader.probabilities(logits, lengths, [len(text.windows) for text in encoded])
 
 
 def batches(lengths: Sequence[int], *, max_rows: int) -> Iterator[list[int]]:
