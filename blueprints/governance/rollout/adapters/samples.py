@@ -68,9 +68,9 @@ def reading(samples: Iterable[Sample]) -> Reading:
         if name == "http_requests_total" and labels.get("method") == "POST":
             requests += round(value)
             status = labels.get("status", "")
-            errors += round(value) if status.startswith("5") else 0
-            # 499 is the caller's own hanging up.
-            refusals += round(value) if status.startswith("4") and status != "499" else 0
+            # 429 is a server that cannot keep up; 499 is the caller's own hanging up.
+            errors += round(value) if status.startswith("5") or status == "429" else 0
+            refusals += round(value) if status.startswith("4") and status not in {"429", "499"} else 0
         elif name == "grpc_server_handled_total" and labels.get("method") == "ModelInfer":
             requests += round(value)
             code = labels.get("code")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from blueprints.governance.rollout.adapters.samples import parse, reading
@@ -38,6 +39,15 @@ def test_labels_with_quotes_and_exponents_are_read():
     )
     found = reading(parse(text))
     assert (found.counters.requests, found.counters.errors, found.started) == (1200, 1200, 1.7e9)
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "refusals"), [(200, 0, 0), (404, 0, 1), (422, 0, 1), (429, 1, 0), (499, 0, 0), (503, 1, 0)]
+)
+def test_a_server_that_cannot_keep_up_has_failed_and_a_caller_that_hung_up_has_not(status, errors, refusals):
+    text = f'http_requests_total{{method="POST",route="/predict",status="{status}"}} 1\n'
+    counters = reading(parse(text)).counters
+    assert (counters.requests, counters.errors, counters.refusals) == (1, errors, refusals)
 
 
 def test_of_several_outputs_the_first_is_taken_and_none_is_no_error():
