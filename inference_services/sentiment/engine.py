@@ -190,8 +190,9 @@ class _Model:
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
-    """Flags of the text model."""
+    """Flags of the text model. The queue is bounded by time, so the number of waiting requests hardly is."""
     add_text_flags(group)
+    group.set_defaults(max_concurrency=4096)
     automatic = "measured at start by default"
     group.add_argument("--slots", type=_count, help=f"calls of the model at one time; {automatic}")
     group.add_argument("--threads", type=_count, help=f"threads of each call; {automatic}")
