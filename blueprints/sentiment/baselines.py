@@ -15,6 +15,7 @@ WORDS = "TF-IDF words + logistic regression"
 CHARACTERS = "TF-IDF words and characters + logistic regression"
 SVM = "TF-IDF words and characters + linear SVM"
 
+_WORD = r"(?u)\b\w+\b|[!?]"
 _LOGISTIC = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 _MARGIN = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
@@ -43,7 +44,7 @@ def baseline_scores(
     from sklearn.pipeline import FeatureUnion
     from sklearn.svm import LinearSVC
 
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b|[!?]")
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=_WORD)
     characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), min_df=2, sublinear_tf=True)
     both = FeatureUnion([("words", words), ("characters", characters)])
 

@@ -71,5 +71,9 @@ def prepare_for_serving(
 
 
 def _logits(classifier: TextClassifier, texts: list[str]) -> NDArray[np.float64]:
-    """Logits of whole texts, all their windows seen, up to a constant a text."""
-    return np.asarray(np.log(np.maximum(classifier.classify(texts), np.finfo(np.float64).tiny)))
+    """Logits of whole texts, all their windows seen, up to a constant a text.
+
+    Texts go one by one: those of a batch share the scale of their int8 activations, so their logits would depend on who
+    stands beside them.
+    """
+    return np.asarray(np.log(np.maximum(classifier.classify(texts, batch=1), np.finfo(np.float64).tiny)))
