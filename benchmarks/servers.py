@@ -76,9 +76,11 @@ def running(
         )
         stack.callback(_end, process)
         while not _answers(url + ready_path):
-            if process.poll() is not None or time.monotonic() - begun > timeout:
+            late = time.monotonic() - begun > timeout
+            if late or process.poll() is not None:
                 said = log.read_text(errors="replace")[-800:] if log else ""
-                raise RuntimeError(f"the server at {url} did not become ready within {timeout:g} s: {said}")
+                what = f"did not become ready within {timeout:g} s" if late else "ended before it was ready"
+                raise RuntimeError(f"the server at {url} {what}: {said}")
             time.sleep(_POLL_S)
         yield Server(url, process, time.monotonic() - begun)
 

@@ -226,7 +226,7 @@ def batching_regret(
     for flags in _grid(len(os.sched_getaffinity(0))):
         progress(f"short and long texts with {' '.join(flags)}")
         with predictor(
-            "fixed", python, material.teacher, logs / "fixed.log", *flags, environment=_TAKES_LONG
+            "fixed", python, material.teacher, logs / "fixed.log", _QUEUE, *flags, environment=_TAKES_LONG
         ) as service:
             for kind, texts in kinds.items():
                 screened[kind][flags] = service.load(texts, effort.seconds / 2, clients=CLIENTS).rate
@@ -237,7 +237,9 @@ def batching_regret(
         with contextlib.ExitStack() as stack:
             services = [
                 stack.enter_context(
-                    predictor(f"{kind} {number}", python, material.teacher, log, *flags, environment=_TAKES_LONG)
+                    predictor(
+                        f"{kind} {number}", python, material.teacher, log, _QUEUE, *flags, environment=_TAKES_LONG
+                    )
                 )
                 for number, flags in enumerate(((), *finalists))
                 for log in (logs / f"{kind}-{number}.log",)
@@ -262,6 +264,8 @@ def batching_regret(
 
 
 _TAKES_LONG = {"MAX_CHARACTERS": str(LONGEST)}
+# On a slow machine 32 long texts are more than the second of work that may wait by default; nobody shall be refused.
+_QUEUE = "--max_queue_seconds=20"
 
 
 def _grid(cores: int) -> list[tuple[str, ...]]:

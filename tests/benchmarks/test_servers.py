@@ -32,7 +32,7 @@ def test_a_server_that_ends_says_why(tmp_path):
     (port,) = free_ports(1)
     failing = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
     with (
-        pytest.raises(RuntimeError, match="no such model"),
+        pytest.raises(RuntimeError, match="ended before it was ready: no such model"),
         running(failing, port=port, ready_path="/", log=tmp_path / "log"),
     ):
         pass
