@@ -27,6 +27,7 @@ def latency_throughput(curves: Mapping[str, Sequence[Point]], words: str, file: 
         words: What was measured on what, in a line below the plot.
         file: PNG to write.
     """
+    from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, (axes,) = new_axes(1, width=9, height=5.2)
@@ -48,6 +49,7 @@ def latency_throughput(curves: Mapping[str, Sequence[Point]], words: str, file: 
             fontweight="bold",
             ha="left" if number % 2 else "right",
             va="top",
+            path_effects=[withStroke(linewidth=3, foreground="white")],
         )
     axes.set(xscale="log", yscale="log", xlabel="answered requests per second", ylabel="latency in milliseconds")
     for axis in (axes.xaxis, axes.yaxis):
