@@ -124,9 +124,18 @@ def _answers(url: str) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a server, and whatever processes of its own it leaves behind."""
+    import psutil
+
+    children: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
     try:
         process.wait(timeout=40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    for child in psutil.wait_procs(children, timeout=2)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -28,6 +28,18 @@ def test_a_server_answers_while_the_context_lasts(tmp_path):
     assert not process.is_running()
 
 
+def test_no_process_of_a_server_outlives_it(tmp_path):
+    (port,) = free_ports(1)
+    leaving = (
+        "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+        f"import runpy; sys.argv = ['http.server', '--bind', '127.0.0.1', '{port}']; "
+        "runpy.run_module('http.server', run_name='__main__')"
+    )
+    with running([sys.executable, "-c", leaving], port=port, ready_path="/", log=tmp_path / "log") as server:
+        (child,) = psutil.Process(server.process.pid).children()
+    assert not child.is_running()
+
+
 def test_a_server_that_ends_says_why(tmp_path):
     (port,) = free_ports(1)
     failing = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
