@@ -22,10 +22,10 @@ help:  ## List every target
 
 install: .venv/.installed  ## Make the environment (.venv) from the lock, with a uv of its own
 
-demo: install  ## Train, register, deploy and explain credit decisions on this machine (KEEP=1 leaves the cluster running, PORT=8080)
+demo: install  ## Train, register, deploy and explain on this machine (BLUEPRINT=sentiment, KEEP=1 leaves the cluster running, PORT=8080)
 	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(PORT),--port $(PORT))
 
-test: install alibi  ## Run the whole test suite
+test: install alibi  ## Run the whole test suite (tests of fine-tuning want make finetuning first)
 	@$(RUN)pytest
 
 lint: install  ## Check style
