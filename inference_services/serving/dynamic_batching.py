@@ -29,6 +29,8 @@ ItemT = TypeVar("ItemT")
 ItemT_contra = TypeVar("ItemT_contra", contravariant=True)
 UnitT = TypeVar("UnitT")
 
+# So many requests a slot may always wait: on a machine that is slow for a moment, a few long texts are no overload.
+_ALWAYS_A_SLOT = 16
 # The running estimate of how much slower than measured the machine is now follows this share of each batch.
 _FOLLOW = 0.1
 
@@ -114,6 +116,7 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         self._by_size: list[_Waiting] = []
         self._number = 0
         self._backlog = 0.0
+        self._requests = 0
         self._slowdown = 1.0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -163,7 +166,7 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         loop = self._loop
         assert loop is not None, "call start first"  # noqa: S101
         wait = self.wait_seconds
-        if wait > self._max_queue_seconds:
+        if wait > self._max_queue_seconds and self._requests >= _ALWAYS_A_SLOT * self.plan.slots:
             raise overloaded(f"work for {wait:.1f} seconds is waiting: try again", retry_after=wait)
         seconds = self.plan.costs.amortized(self._model.estimate(item))
         if loop.time() + wait + seconds * self._slowdown > deadline:
@@ -171,6 +174,7 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         request = _Request(item, loop.create_future(), seconds)
         with self._changed:
             self._backlog += seconds
+            self._requests += 1
             self._fresh.append(request)
             self._changed.notify()
         try:
@@ -178,6 +182,7 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         finally:
             with self._changed:
                 self._backlog -= seconds
+                self._requests -= 1
 
     def _work(self) -> None:
         while True:
