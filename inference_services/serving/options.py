@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +14,43 @@ WORKER_INDEX = "SERVING_WORKER_INDEX"
 """Environment variable that each of several processes finds its number in."""
 
 _MOST_WORKERS = 256
+_MOST_BYTES = 2**30
+_MOST_REQUESTS = 100_000
 PredictorProtocol = Literal["v2", "grpc-v2"]
 AddFlags = Callable[[argparse._ArgumentGroup], object]
+
+
+def integer(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """The type of a flag for whole numbers from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text}: give a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The type of a flag for numbers from `least` to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text}: give a number from {least:g} to {most:g}")
+        return value
+
+    return read
+
+
+positive_int = integer(1)
+non_negative_int = integer(0)
+positive_seconds = number(0.001, 86_400)
+non_negative_seconds = number(0, 86_400)
+_port = integer(1, 65_535)
 
 
 @dataclass(frozen=True)
@@ -77,15 +113,15 @@ class Options:
         add("--http_port", type=_port, default=cls.http_port)
         add("--grpc_port", type=_port, default=cls.grpc_port)
         add("--enable_grpc", type=_boolean, default=cls.enable_grpc)
-        add("--workers", type=_workers, default=cls.workers, help="processes behind the ports")
+        add("--workers", type=integer(1, _MOST_WORKERS), default=cls.workers, help="processes behind the ports")
         add("--predictor_host", default=cls.predictor_host, help="host:port of the predictor, for transformers")
         add("--predictor_protocol", choices=["v2", "grpc-v2"], default=cls.predictor_protocol)
-        add("--predictor_request_timeout_seconds", type=_positive, default=cls.predictor_timeout)
-        add("--max_body", type=int, default=cls.max_body, help="largest request body in bytes")
-        add("--max_rows", type=int, default=cls.max_rows)
-        add("--max_concurrency", type=int, default=cls.max_concurrency)
-        add("--request_timeout", type=_positive, default=cls.request_timeout, help="seconds")
-        add("--grace_period", type=int, default=cls.grace_period, help="seconds to finish after SIGTERM")
+        add("--predictor_request_timeout_seconds", type=positive_seconds, default=cls.predictor_timeout)
+        add("--max_body", type=integer(1, _MOST_BYTES), default=cls.max_body, help="largest request body in bytes")
+        add("--max_rows", type=positive_int, default=cls.max_rows)
+        add("--max_concurrency", type=integer(1, _MOST_REQUESTS), default=cls.max_concurrency)
+        add("--request_timeout", type=positive_seconds, default=cls.request_timeout, help="seconds")
+        add("--grace_period", type=integer(0, 3600), default=cls.grace_period, help="seconds to finish after SIGTERM")
         own = {action.dest for action in parser._actions}
         if add_flags is not None:
             add_flags(parser.add_argument_group("the model"))
@@ -101,27 +137,6 @@ class Options:
                 if name in own - {"predictor_request_timeout_seconds"}
             },
         )
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 < port < 65536:
-        raise argparse.ArgumentTypeError(f"{text}: ports are 1 to 65535")
-    return port
-
-
-def _workers(text: str) -> int:
-    workers = int(text)
-    if not 0 < workers <= _MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 to {_MOST_WORKERS} processes")
-    return workers
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 86_400:
-        raise argparse.ArgumentTypeError(f"{text}: give seconds above 0")
-    return value
 
 
 def _boolean(text: str) -> bool:
