@@ -35,6 +35,10 @@ class TextReader:
     Args:
         tokenizer: `tokenizer.json`.
         config: Labels, temperature, windows.
+
+    Attributes:
+        config: The same.
+        special_tokens: Tokens that a text of nothing has.
     """
 
     def __init__(self, tokenizer: bytes, config: TextModelConfig) -> None:
@@ -42,7 +46,7 @@ class TextReader:
         self._tokenizer = Tokenizer.from_buffer(tokenizer)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._special = len(self._tokenizer.encode("").ids)
+        self.special_tokens = len(self._tokenizer.encode("").ids)
 
     @classmethod
     def of(cls, package: ModelPackage) -> TextReader:
@@ -94,7 +98,7 @@ class TextReader:
         if len(ids) <= config.max_tokens:
             return EncodedText((np.array(ids, np.int64),), offsets)
         first, inner, last = ids[:1], ids[1:-1], ids[-1:]
-        size = config.max_tokens - self._special
+        size = config.max_tokens - self.special_tokens
         starts = range(0, len(inner) - config.overlap, size - config.overlap)
         return EncodedText(
             tuple(np.array(first + inner[start : start + size] + last, np.int64) for start in starts), offsets

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.classifier import TextClassifier
 from blueprints.sentiment.text_reader import Ids
-from inference_services.sentiment.schemas import add_text_flags
+from inference_services.sentiment.schemas import add_text_flags, nothing_to_read
 from inference_services.serving.batch_costs import BatchCosts, measure_costs
 from inference_services.serving.cores import available_cores
 from inference_services.serving.dynamic_batching import BatchPlan, DynamicBatcher
@@ -35,8 +35,6 @@ from inference_services.serving.options import Options
 _log = logging.getLogger("serving")
 
 _SIZES = (8, 16, 32, 64, 128, 256, 512)
-# English has about 4.5 characters a token; guessing too many only lets the queue end sooner.
-_CHARACTERS_A_TOKEN = 4
 _LAYOUT_ROWS, _LAYOUT_SIZE, _LAYOUT_ROUNDS = 4, 32, 4
 
 BATCH_SIZE = Histogram("model_batch_size", "Windows of texts in a call of the model", buckets=(1, 2, 4, 8, 16, 32, 64))
@@ -158,7 +156,10 @@ class TextEngine:
         counts = [1] * texts
         if len(windows) > texts:
             counts = np.bincount([window.text for window in windows], minlength=texts).tolist()
-        return self.classifier.probabilities(logits, [len(window.ids) for window in windows], counts)
+        lengths = [len(window.ids) for window in windows]
+        if min(lengths) <= self.classifier.special_tokens:
+            raise nothing_to_read(windows[lengths.index(min(lengths))].text)
+        return self.classifier.probabilities(logits, lengths, counts)
 
 
 class _Model:
@@ -167,8 +168,8 @@ class _Model:
     def __init__(self, classifier: TextClassifier) -> None:
         self._classifier = classifier
 
-    def estimate(self, item: Item) -> int:
-        return sum(len(part) // _CHARACTERS_A_TOKEN + 2 if type(part) is str else len(part) for part in item)
+    def estimate(self, item: Item) -> list[int]:
+        return [_guessed_tokens(part) if isinstance(part, str) else len(part) for part in item]
 
     def prepare(self, items: Sequence[Item]) -> list[list[Window]]:
         encoded = iter(self._classifier.encode([part for item in items for part in item if isinstance(part, str)]))
@@ -187,6 +188,11 @@ class _Model:
     def run(self, units: Sequence[Window]) -> NDArray[np.float32]:
         BATCH_SIZE.observe(len(units))
         return self._classifier.logits([unit.ids for unit in units])
+
+
+def _guessed_tokens(text: str) -> int:
+    """About four characters a token in English, one in most other scripts."""
+    return 2 + (len(text) // 4 if text.isascii() else len(text))
 
 
 def add_flags(group: argparse._ArgumentGroup) -> None:

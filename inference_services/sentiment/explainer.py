@@ -72,7 +72,7 @@ class SentimentExplainer(ServedModel):
         self._texts = Texts.of(package, self._classifier.config.labels, options, max_texts=_TEXTS)
         self.schemas = {**self._texts.schemas(), "Explanation": _EXPLANATION}
         # One thread a core, and as many requests again that wait for one: what waits longer is late anyway.
-        self._threads = available_cores()
+        self._threads = max(1, available_cores() // options.workers)
         self._executor = ThreadPoolExecutor(self._threads, "explain")
         self._requests = 0
         self._seconds = EXPLAIN_HIST_TIME.labels(**get_labels(name))

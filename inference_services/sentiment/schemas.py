@@ -317,6 +317,11 @@ def _characters(text: str) -> int:
     return int(text)
 
 
+def nothing_to_read(position: int) -> RequestError:
+    """A text of signs that the tokenizer leaves out, all of them: a refusal that names its position."""
+    return refuse(("body", "texts", position), "holds nothing that the model can read", "string_unreadable")
+
+
 def _only(value: dict[str, Any], known: tuple[str, ...], loc: Location = ("body",)) -> None:
     for key in value:
         if key not in known:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LOGITS, TEXT
 from blueprints.sentiment.text_reader import Ids, TextReader
-from inference_services.sentiment.schemas import add_text_flags
+from inference_services.sentiment.schemas import add_text_flags, nothing_to_read
 from inference_services.sentiment.text_service import PROBABILITIES, TextService
 from inference_services.serving.errors import unavailable
 from inference_services.serving.options import Options
@@ -79,6 +79,9 @@ class SentimentTransformer(TextService):
                 encoded = await asyncio.to_thread(self._reader.encode, texts)
         windows = [window for text in encoded for window in text.windows]
         lengths = [len(window) for window in windows]
+        for position, text in enumerate(encoded):
+            if not text.offsets:
+                raise nothing_to_read(position)
         logits = np.empty((len(windows), len(self.labels)))
         for rows in batches(lengths, max_rows=self._options.max_rows):
             tensors = _tensors([windows[row] for row in rows], self._reader.config.pad_id)

@@ -1,11 +1,13 @@
 """Dynamic batching: concurrent requests share calls of the model where the machine gains by it.
 
 A request brings an item, which is prepared (tokenized, say) into one unit or more, each of a size (tokens). Slots,
-a thread each, take units and run them together. Whenever a slot is free it takes the unit that waits longest and adds
+a thread each, take units and run them together. Whenever a slot is free it takes the unit whose turn it is and adds
 units of like size as long as a measured table of costs says that they are cheaper beside it than on their own. So a
 lone request waits for nobody, a short text does not pay for a long one, and batches grow with the load.
 
-What waits is bounded by the time that it will take: above `max_queue_seconds` a request is refused at once.
+Requests take turns by fair queueing (Demers, Keshav and Shenker 1989): a request of many units does not hold up those
+that come after it. What waits is bounded by the time that it will take: a request that would have to wait longer than
+`max_queue_seconds` is refused at once.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import accumulate
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -33,13 +37,15 @@ UnitT = TypeVar("UnitT")
 _ALWAYS_A_SLOT = 16
 # The running estimate of how much slower than measured the machine is now follows this share of each batch.
 _FOLLOW = 0.1
+# Units that are put into the queue while the event loop may have to wait for it.
+_CHUNK = 256
 
 
 class BatchModel(Protocol[ItemT_contra, UnitT]):
     """What is batched. Its methods are called from the slots' threads, several at once."""
 
-    def estimate(self, item: ItemT_contra) -> int:
-        """About how large an item is, summed over its units; called on the event loop, so it must be quick."""
+    def estimate(self, item: ItemT_contra) -> Sequence[int]:
+        """About how large an item's units are; called on the event loop, so it must be quick."""
 
     def prepare(self, items: Sequence[ItemT_contra]) -> Sequence[Sequence[UnitT]]:
         """The units of each item, one or more."""
@@ -79,7 +85,9 @@ class _Request:
 
     item: Any
     future: asyncio.Future[tuple[Sequence[Any], NDArray[Any]]]
+    turn: float
     seconds: float
+    count: int
     units: Sequence[Any] = ()
     rows: NDArray[Any] | None = None
     missing: int = 0
@@ -112,11 +120,13 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         self._max_queue_seconds = max_queue_seconds
         self._changed = threading.Condition()
         self._fresh: deque[_Request] = deque()
-        self._by_age: deque[_Waiting] = deque()
+        self._by_turn: list[tuple[float, int, _Waiting]] = []
         self._by_size: list[_Waiting] = []
         self._number = 0
+        self._turn = 0.0
         self._backlog = 0.0
         self._requests = 0
+        self._units = 0
         self._slowdown = 1.0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -145,13 +155,19 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
             self._loop.call_soon_threadsafe(self._cancel_waiting)
 
     def _cancel_waiting(self) -> None:
-        for request in (*self._fresh, *(waiting.request for waiting in self._by_age)):
+        for request in (*self._fresh, *(waiting.request for _, _, waiting in self._by_turn)):
             request.future.cancel()
 
-    @property
-    def wait_seconds(self) -> float:
-        """How long a request that came now would wait for its turn, as far as can be told."""
-        return max(0.0, self._backlog) * self._slowdown / self.plan.slots
+    def wait_seconds(self, seconds: float = 0.0) -> float:
+        """How long a request that came now would wait for its turn, as far as can be told.
+
+        Args:
+            seconds: Running time of its own work: others get no more than that, or one unit, before it.
+        """
+        if not self._requests:
+            return 0.0
+        share = self._requests * max(seconds, self._backlog / self._units)
+        return max(0.0, min(self._backlog, share)) * self._slowdown / self.plan.slots
 
     async def __call__(self, item: ItemT, deadline: float = float("inf")) -> tuple[Sequence[UnitT], NDArray[Any]]:
         """The units of an item and one row for each.
@@ -165,29 +181,33 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         """
         loop = self._loop
         assert loop is not None, "call start first"  # noqa: S101
-        wait = self.wait_seconds
+        sizes = self._model.estimate(item)
+        seconds = sum(map(self.plan.costs.amortized, sizes))
+        wait = self.wait_seconds(seconds)
         if wait > self._max_queue_seconds and self._requests >= _ALWAYS_A_SLOT * self.plan.slots:
-            raise overloaded(f"work for {wait:.1f} seconds is waiting: try again", retry_after=wait)
-        seconds = self.plan.costs.amortized(self._model.estimate(item))
-        if loop.time() + wait + seconds * self._slowdown > deadline:
+            raise overloaded(f"the answer would wait for {wait:.1f} seconds: try again", retry_after=wait)
+        # An idle server tries, whatever it knows of slower times: only what runs tells it of faster ones.
+        if self._requests and loop.time() + wait + seconds * self._slowdown > deadline:
             raise overloaded(f"the answer would take {wait + seconds:.2f} seconds, which is too late", retry_after=wait)
-        request = _Request(item, loop.create_future(), seconds)
+        request = _Request(item, loop.create_future(), self._turn, seconds, len(sizes))
         with self._changed:
             self._backlog += seconds
             self._requests += 1
+            self._units += request.count
             self._fresh.append(request)
             self._changed.notify()
         try:
             return await request.future
         finally:
             with self._changed:
-                self._backlog -= seconds
+                self._backlog -= request.seconds
                 self._requests -= 1
+                self._units -= request.count
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._fresh or self._by_age or self._closed):
+                while not (self._fresh or self._by_turn or self._closed):
                     self._changed.wait()
                 if self._closed:
                     return
@@ -198,12 +218,12 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
             with self._changed:
                 batch = self._choose()
                 if batch and len(batch) < self.plan.max_batch and not self._closed:
-                    rest = self._by_age[0].since + self.plan.max_wait_s - time.monotonic()
+                    rest = self._by_turn[0][2].since + self.plan.max_wait_s - time.monotonic()
                     if rest > 0:
                         self._changed.wait(rest)
                         continue
                 self._take(batch)
-                if self._by_age or self._fresh:
+                if self._by_turn or self._fresh:
                     self._changed.notify()
             if batch:
                 self._run(batch)
@@ -217,27 +237,41 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         except Exception as error:  # noqa: BLE001 - it belongs to the requests that wait for it
             self._deliver([(request, error) for request in requests])
             return
+        for request, units in zip(requests, prepared, strict=True):
+            request.units, request.missing = units, len(units)
+            sizes = [self._model.size(unit) for unit in units]
+            costs = [self.plan.costs.amortized(size) for size in sizes]
+            turns = list(accumulate(costs, initial=request.turn))
+            with self._changed:
+                if not request.future.done():
+                    # Now it is known, where before it was guessed.
+                    self._backlog += turns[-1] - request.turn - request.seconds
+                    self._units += len(units) - request.count
+                    request.seconds, request.count = turns[-1] - request.turn, len(units)
+            for start in range(0, len(units), _CHUNK):
+                with self._changed:
+                    self._enqueue(request, sizes, turns, range(start, min(start + _CHUNK, len(units))))
+
+    def _enqueue(self, request: _Request, sizes: Sequence[int], turns: Sequence[float], indices: range) -> None:
+        """Puts units into the queue. The lock is held."""
         now = time.monotonic()
-        with self._changed:
-            for request, units in zip(requests, prepared, strict=True):
-                request.units, request.missing = units, len(units)
-                for index, unit in enumerate(units):
-                    waiting = _Waiting(self._model.size(unit), self._number, now, request, index)
-                    self._number += 1
-                    self._by_age.append(waiting)
-                    insort(self._by_size, waiting)
+        for index in indices:
+            waiting = _Waiting(sizes[index], self._number, now, request, index)
+            heappush(self._by_turn, (turns[index], self._number, waiting))
+            insort(self._by_size, waiting)
+            self._number += 1
 
     def _choose(self) -> list[_Waiting]:
-        """The next batch: the unit that waits longest first, then its company. The lock is held."""
-        while self._by_age and (self._by_age[0].taken or self._by_age[0].request.future.done()):
-            gone = self._by_age.popleft()
+        """The next batch: the unit whose turn it is first, then its company. The lock is held."""
+        while self._by_turn and (self._by_turn[0][2].taken or self._by_turn[0][2].request.future.done()):
+            _, _, gone = heappop(self._by_turn)
             if not gone.taken:
                 gone.taken = True
                 del self._by_size[bisect_left(self._by_size, gone)]
-        if not self._by_age:
+        if not self._by_turn:
             return []
         queue = self._by_size
-        first = self._by_age[0]
+        first = self._by_turn[0][2]
         low = bisect_left(queue, first)
         high = low + 1
         # What waits is shared between the slots: one long batch beside an idle core would be slower than two.
@@ -267,6 +301,9 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
             return
         for waiting in batch:
             waiting.taken = True
+        # Virtual time: what each of those that wait would have got by now, had they been served side by side.
+        seconds = self.plan.costs.seconds(len(batch), batch[-1].size)
+        self._turn += seconds / max(1, self._requests)
         low = bisect_left(self._by_size, batch[0])
         del self._by_size[low : low + len(batch)]
 

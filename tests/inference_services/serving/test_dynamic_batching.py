@@ -29,11 +29,11 @@ class Numbers:
         self.batches = []
         self.hold = threading.Event()
         self.hold.set()
-        self._seconds = seconds
+        self.seconds = seconds
         self._lock = threading.Lock()
 
     def estimate(self, item):
-        return sum(size for size, _ in item)
+        return [size for size, _ in item]
 
     def prepare(self, items):
         if any(value == -2 for item in items for _, value in item):
@@ -47,7 +47,7 @@ class Numbers:
         self.hold.wait(5)
         with self._lock:
             self.batches.append(list(units))
-        time.sleep(self._seconds)
+        time.sleep(self.seconds)
         if any(value == -1 for _, value in units):
             raise ValueError("cannot be run")
         return np.array([[value, value + 0.5] for _, value in units])
@@ -65,7 +65,7 @@ def run(model, use, *, max_queue_seconds=10.0, **changes):
             return await asyncio.wait_for(use(batcher), 20)
         finally:
             await asyncio.get_running_loop().run_in_executor(None, batcher.close)
-            assert batcher.wait_seconds == pytest.approx(0, abs=1e-6)
+            assert batcher.wait_seconds() == pytest.approx(0, abs=1e-6)
 
     return asyncio.run(main())
 
@@ -239,6 +239,52 @@ def test_a_request_that_cannot_be_answered_in_time_is_refused_before_it_waits():
         await asyncio.gather(*waiting)
 
     run(model, use, slots=1)
+
+
+def test_a_request_of_many_units_does_not_hold_up_those_that_come_later():
+    model = Numbers(seconds=0.002)
+
+    async def use(batcher):
+        many = asyncio.ensure_future(batcher([(512, 0)] * 300))
+        await asyncio.sleep(0.05)
+        for value in (1, 2, 3):
+            await batcher([(512, value)])
+        assert not many.done()
+        await many
+
+    run(model, use, slots=1, max_batch=1)
+    order = [value for batch in model.batches for _, value in batch]
+    assert order.index(3) < 200
+
+
+def test_a_request_of_many_units_goes_on_while_others_keep_coming():
+    model = Numbers(seconds=0.001)
+
+    async def use(batcher):
+        many = asyncio.ensure_future(batcher([(512, 0)] * 20))
+
+        async def client():
+            while not many.done():
+                await batcher([(512, 1)])
+
+        await asyncio.gather(many, *(client() for _ in range(4)))
+
+    run(model, use, slots=1, max_batch=1)
+
+
+def test_after_slow_times_an_idle_server_tries_again():
+    model = Numbers(seconds=0.05)
+
+    async def use(batcher):
+        await asyncio.gather(*(batcher([(8, n)]) for n in range(40)))
+        model.seconds = 0.0
+        now = asyncio.get_running_loop().time()
+        await batcher([(8, 1)], now + 0.005 + 0.05)
+        for _ in range(40):
+            await batcher([(8, 1)])
+        await asyncio.gather(*(batcher([(8, 1)], asyncio.get_running_loop().time() + 0.2) for _ in range(4)))
+
+    run(model, use, slots=1, max_batch=1)
 
 
 def test_closing_cancels_what_waits():
