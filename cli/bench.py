@@ -39,6 +39,8 @@ def bench(
         return
     table = Table("figure", "value", "unit", "baseline", "ratio", "how", box=None, header_style="bold")
     for name, one in figures.items():
-        numbers = ["" if value is None else f"{value:g}" for value in (one["baseline"], one["ratio"])]
-        table.add_row(name, f"{one['value']:g}", one["unit"], *numbers, one["how"])
+        value, *others = [
+            "" if value is None else f"{value:g}" for value in (one["value"], one["baseline"], one["ratio"])
+        ]
+        table.add_row(name, value, one["unit"], *others, one["how"])
     console.print(table)

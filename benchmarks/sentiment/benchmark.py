@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.figures import Figure
-from benchmarks.sentiment import environments, footprint, plot, pressure, throughput
+from benchmarks.sentiment import environments, footprint, known_server, plot, pressure, throughput
 from benchmarks.sentiment.material import Material, prepare
 from benchmarks.sentiment.quality import quality
-from benchmarks.sentiment.services import LITSERVE, Service, litserve_service, predictor, usual_service
+from benchmarks.sentiment.services import Service, predictor, usual_service
 from benchmarks.sentiment.throughput import STUDENT, TEACHER, USUAL, USUAL_ONE_THREAD, Effort
 from benchmarks.servers import PROJECT
 from blueprints.workspace import Workspace
 
 Progress = Callable[[str], None]
 PLOT = PROJECT / "docs" / "sentiment-latency-throughput.png"
-KNOWN_SERVER = "litserve"
 _OPEN_FILES = 8_192
 
 
@@ -67,9 +66,11 @@ def _beside_each_other(
 ) -> dict[str, Figure]:
     throughput.check_answers(services, material.texts)
     measured = throughput.throughput(services, material.texts, effort, progress)
-    figures = throughput.throughput_figures(measured, material.words[material.texts])
+    figures = throughput.throughput_figures(
+        measured, material.words[material.texts], {name: service.setting for name, service in services.items()}
+    )
     figures |= footprint.memory_figures(services[TEACHER])
-    drawn = {name: service for name, service in services.items() if name != KNOWN_SERVER}
+    drawn = {name: service for name, service in services.items() if name != known_server.NAME}
     rates = {name: statistics.median([load.rate for load in measured[name]]) for name in drawn}
     peak = throughput.highest_rate(services[USUAL], rates[USUAL], material.texts, effort)
     figures |= throughput.tails(services, peak, material.texts, effort, progress)
@@ -81,6 +82,7 @@ def _beside_each_other(
 @contextlib.contextmanager
 def _services(material: Material, logs: Path, python: Path, progress: Progress) -> Iterator[dict[str, Service]]:
     """All services, up at the same time; the known server only if it can be installed."""
+    known = _known_server(material, logs, progress)
     with contextlib.ExitStack() as stack:
         found = [
             usual_service(USUAL, material.python, material.web, material.weights, logs / "usual.log"),
@@ -90,15 +92,23 @@ def _services(material: Material, logs: Path, python: Path, progress: Progress) 
             predictor(TEACHER, python, material.teacher, logs / "teacher.log"),
             predictor(STUDENT, python, material.student, logs / "student.log"),
         ]
-        services = [stack.enter_context(one) for one in found]
-        cores = len(os.sched_getaffinity(0))
-        try:
-            environments.install(python, LITSERVE)
-            known = litserve_service(KNOWN_SERVER, python, material.teacher, logs / "known.log", workers=cores)
-            services.append(stack.enter_context(known))
-        except RuntimeError as error:
-            progress(f"without {LITSERVE}: {error}")
+        services = [stack.enter_context(one) for one in (*found, *known)]
         yield {service.name: service for service in services}
+
+
+def _known_server(
+    material: Material, logs: Path, progress: Progress
+) -> list[contextlib.AbstractContextManager[Service]]:
+    """The known server at its best, to be started; none if it cannot be installed."""
+    log = logs / "known.log"
+    progress(f"the best setting of {known_server.NAME}")
+    try:
+        python = known_server.environment(logs / "known")
+    except RuntimeError as error:
+        progress(f"without {known_server.REQUIREMENT}: {error}")
+        return []
+    setting = known_server.best_setting(python, material.teacher, material.texts, log, progress)
+    return [known_server.known_server(python, material.teacher, log, setting)]
 
 
 def _allow_open_files() -> None:

@@ -47,21 +47,34 @@ def locked_environment(folder: Path, lock: str) -> Path:
     return python
 
 
-def install(python: Path, requirement: str) -> None:
-    """Adds a package to an environment.
+def environment_with(folder: Path, lock: str, requirement: str) -> Path:
+    """An environment as an image has it and one more package, with what that needs; returns its interpreter.
 
     Raises:
         RuntimeError: It cannot be had.
     """
-    _uv("pip", "install", "--python", str(python), requirement)
+    python = locked_environment(folder, lock)
+    _uv("pip", "install", "--python", str(python), "--constraint", lock, requirement)
+    return python
+
+
+def version_in(python: Path, package: str) -> str:
+    """The version of a package that an environment has.
+
+    Raises:
+        RuntimeError: It has none.
+    """
+    code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+    return _run([str(python), "-c", code, package]).strip()
 
 
 def _uv(*arguments: str) -> None:
     _run([str(_UV), "-q", *arguments])
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=1800, check=False)
     if done.returncode:
         words = " ".join(Path(word).name for word in command[:4])
         raise RuntimeError(f"{words} failed: {done.stderr.strip()[-800:]}")
+    return done.stdout

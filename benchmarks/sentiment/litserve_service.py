@@ -1,8 +1,8 @@
 """A known model server, LitServe, with the blueprint's own model and classifier; runs where `litserve` is installed.
 
-    python -m benchmarks.sentiment.litserve_service FOLDER PORT WORKERS
+    python -m benchmarks.sentiment.litserve_service FOLDER PORT WORKERS THREADS MAX_BATCH_SIZE BATCH_TIMEOUT
 
-One worker process a core with one thread each, which is the best of its settings for one model on processors alone.
+`benchmarks.sentiment.known_server` looks for the best of its settings.
 """
 
 from __future__ import annotations
@@ -22,24 +22,27 @@ class Sentiment(LitAPI):  # type: ignore[misc]
 
     Args:
         folder: The model package.
+        threads: Threads of the model, in each worker.
+        max_batch_size: Requests in a batch at the most.
+        batch_timeout: Seconds that a batch waits for more.
     """
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
+    def __init__(self, folder: Path, threads: int, max_batch_size: int, batch_timeout: float) -> None:
+        super().__init__(max_batch_size=max_batch_size, batch_timeout=batch_timeout)
+        self.folder, self.threads = folder, threads
 
     def setup(self, device: str) -> None:  # noqa: ARG002
         """Loads the model, in the worker."""
-        self.classifier = TextClassifier.open(open_package(self.folder))
+        self.classifier = TextClassifier.open(open_package(self.folder), threads=self.threads)
         self.labels = self.classifier.config.labels
 
     def decode_request(self, request: dict[str, str]) -> str:
         """The text."""
         return request["text"]
 
-    def predict(self, text: str) -> Any:
-        """Its probabilities."""
-        return self.classifier.classify([text])[0]
+    def predict(self, texts: str | list[str]) -> Any:
+        """The probabilities of a text, or of each of a batch."""
+        return self.classifier.classify([texts])[0] if isinstance(texts, str) else self.classifier.classify(texts)
 
     def encode_response(self, probabilities: Any) -> dict[str, str | float]:
         """The likelier label."""
@@ -49,8 +52,9 @@ class Sentiment(LitAPI):  # type: ignore[misc]
 
 def main() -> None:
     """Serves until it is ended."""
-    folder, port, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    server = LitServer(Sentiment(folder), accelerator="cpu", workers_per_device=workers)
+    port, workers, threads, max_batch_size = map(int, sys.argv[2:6])
+    service = Sentiment(Path(sys.argv[1]), threads, max_batch_size, batch_timeout=float(sys.argv[6]))
+    server = LitServer(service, accelerator="cpu", workers_per_device=workers)
     server.run(
         host="127.0.0.1",
         port=port,

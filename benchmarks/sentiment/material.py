@@ -11,15 +11,16 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from benchmarks.sentiment.baseline import TOKENIZER
-from benchmarks.sentiment.environments import finetuning_python, web_packages
+from benchmarks.sentiment.environments import finetuning_python, version_in, web_packages
 from benchmarks.servers import PROJECT
 from blueprints.workspace import Workspace
 
 if TYPE_CHECKING:
-    from blueprints.datasets import Snapshot
+    from blueprints.datasets.split import Split
+    from blueprints.schema import TableSchema
 
 Progress = Callable[[str], None]
 
@@ -27,6 +28,16 @@ SEED = 7
 DATASET, MIX = "film_sentences", "sentences"
 TEACHER, STUDENT = "teacher", "student"
 PARTS = ("train", "validation", "test")
+_ENCODER = "encoder"
+_METHODS: Mapping[str, Literal["finetuned", "distilled"]] = {TEACHER: "finetuned", STUDENT: "distilled"}
+# What decides the trained weights. The graph they are written as and what serves them do not: packages are made anew.
+_TRAINING = (
+    "benchmarks/sentiment/training.py",
+    *(
+        f"blueprints/sentiment/{name}.py"
+        for name in ("encoder", "examples", "finetuning", "distillation", "torch_model", "torch_training")
+    ),
+)
 _TEXTS = 2_000
 _SHORT_CHARACTERS = 60
 _LONG_TOKENS = 200
@@ -59,7 +70,7 @@ class Material:
     @property
     def weights(self) -> Path:
         """The teacher as torch reads it, see `benchmarks.sentiment.baseline`."""
-        return self.folder / TEACHER / "encoder"
+        return self.folder / TEACHER / _ENCODER
 
     @property
     def texts(self) -> Path:
@@ -87,7 +98,7 @@ class Material:
 
 
 def prepare(workspace: Workspace, progress: Progress) -> Material:
-    """Trains, packages and writes texts; what was trained in this workspace with the same data and code is kept.
+    """Trains, packages and writes texts; weights trained in this workspace with the same rows and code are kept.
 
     Raises:
         RuntimeError: The environment with torch cannot be made, or a training failed.
@@ -102,10 +113,13 @@ def prepare(workspace: Workspace, progress: Progress) -> Material:
         progress("splitting the sentences")
         datasets.write_snapshot(datasets.get(DATASET), Path(scratch))
         snapshot = datasets.read_snapshot(Path(scratch))
-    material = Material(home / f"sentiment-{_key(snapshot)}", python, web)
+    split = datasets.split(snapshot.frame, snapshot.schema, **_shares(), seed=SEED)
+    key = training_key(split, snapshot.schema, version_in(python, "torch"))
+    material = Material(home / f"sentiment-{key}", python, web)
     trained = material.folder / "trained"
     if not trained.is_file():
-        _write_parts(snapshot, material.folder)
+        for part in PARTS:
+            snapshot.write_part(getattr(split, part), part, material.folder / part)
         _train(material, progress)
         trained.touch()
     progress("quantizing, evaluating and packaging both models")
@@ -114,14 +128,13 @@ def prepare(workspace: Workspace, progress: Progress) -> Material:
     return material
 
 
-def _key(snapshot: Snapshot) -> str:
-    """Hash of the data and of the code that trains, its default settings included."""
-    import blueprints.sentiment as code
-
-    digest = hashlib.sha256(f"{snapshot.info.sha256} {_shares()} {SEED}".encode())
-    names = ("encoder.py", "examples.py", "finetuning.py", "distillation.py", "torch_model.py", "torch_training.py")
-    for name in names:
-        digest.update((Path(code.__path__[0]) / name).read_bytes())
+def training_key(split: Split, schema: TableSchema, torch: str) -> str:
+    """Hash of all that decides the trained weights: rows of each part, training code with its defaults, torch."""
+    digest = hashlib.sha256(f"{schema.model_dump_json()} {torch} {SEED}".encode())
+    for part in PARTS:
+        digest.update(f"\n{part}\n{getattr(split, part).to_csv(index=False)}".encode())
+    for file in _TRAINING:
+        digest.update((PROJECT / file).read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -131,14 +144,6 @@ def _shares() -> dict[str, float]:
 
     inputs = load("sentiment").component_spec.inputs
     return {name: inputs[name].default for name in ("test_share", "validation_share")}
-
-
-def _write_parts(snapshot: Snapshot, folder: Path) -> None:
-    from blueprints import datasets
-
-    split = datasets.split(snapshot.frame, snapshot.schema, **_shares(), seed=SEED)
-    for part in PARTS:
-        snapshot.write_part(getattr(split, part), part, folder / part)
 
 
 def _train(material: Material, progress: Progress) -> None:
@@ -178,6 +183,7 @@ def _package(material: Material) -> None:
     fitting, choosing, held_out = (Examples.of(part.frame, part.schema) for part in snapshots)
     baselines = baseline_scores(fitting, choosing, held_out, seed=SEED)
     for name, package in ((TEACHER, material.teacher), (STUDENT, material.student)):
+        write_graph(material.folder / name, fitting.names, _METHODS[name])
         served = material.folder / f"{name}-served"
         prepare_for_serving(material.folder / name, choosing, served)
         classifier = TextClassifier.open(served, threads=2)
@@ -187,6 +193,18 @@ def _package(material: Material) -> None:
         (material.folder / f"{name}-evaluation.json").write_text(evaluation.model_dump_json())
         shutil.rmtree(package, ignore_errors=True)
         package_model(package, served, snapshots[0], evaluation, pipeline_run="benchmark", seed=SEED)
+
+
+def write_graph(folder: Path, labels: tuple[str, ...], method: Literal["finetuned", "distilled"]) -> None:
+    """Writes the text model anew from the trained encoder, as `Trained.save` does where torch is."""
+    from blueprints.sentiment.encoder import Encoder
+    from blueprints.sentiment.encoder_graph import encoder_graph, write_text_model
+    from blueprints.sentiment.text_model import TextModelConfig
+
+    encoder = Encoder.load(folder / _ENCODER)
+    shape = encoder.config
+    config = TextModelConfig(labels=labels, pad_id=shape.pad_token_id, layers=shape.num_hidden_layers, method=method)
+    write_text_model(folder, encoder_graph(encoder), encoder.tokenizer, config)
 
 
 def _write_texts(material: Material) -> None:

@@ -15,8 +15,6 @@ from benchmarks.servers import Server, running
 from localcluster.ports import free_ports
 
 PREDICT = "/predict"
-LITSERVE = "litserve==0.2.19"
-"""The known server that is measured too, where it can be installed."""
 LONGEST = 4_000
 """Characters of a text that the servers take where long texts are measured."""
 
@@ -28,10 +26,12 @@ class Service:
     Attributes:
         name: What it is called in the figures.
         server: The server.
+        setting: How it was set, for people; empty if by its defaults.
     """
 
     name: str
     server: Server
+    setting: str = ""
 
     def label(self, body: bytes) -> str:
         """The label that one request is answered with."""
@@ -113,13 +113,4 @@ def usual_service(
         environment["OMP_NUM_THREADS"] = str(threads)
         command.append(str(threads))
     with running(command, port=port, ready_path=baseline.HEALTH, environment=environment, log=log) as server:
-        yield Service(name, server)
-
-
-@contextlib.contextmanager
-def litserve_service(name: str, python: Path, package: Path, log: Path, *, workers: int) -> Iterator[Service]:
-    """LitServe with the blueprint's own model."""
-    (port,) = free_ports(1)
-    command = [str(python), "-m", "benchmarks.sentiment.litserve_service", str(package), str(port), str(workers)]
-    with running(command, port=port, ready_path="/health", log=log, timeout=120) as server:
         yield Service(name, server)

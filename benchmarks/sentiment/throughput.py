@@ -111,8 +111,8 @@ def throughput(services: Services, texts: Path, effort: Effort, progress: Progre
     return measured
 
 
-def throughput_figures(measured: Mapping[str, list[Load]], mix: str) -> dict[str, Figure]:
-    """What the loads of `throughput` say."""
+def throughput_figures(measured: Mapping[str, list[Load]], mix: str, settings: Mapping[str, str]) -> dict[str, Figure]:
+    """What the loads of `throughput` say; `settings` tell how a service was set, by its name."""
     how = (
         f"requests/s at {CLIENTS} clients, closed loop, one text a request, {mix}; against the usual service (FastAPI "
         "sync endpoint, transformers pipeline, torch fp32, default threads) with the weights that the teacher was "
@@ -126,7 +126,10 @@ def throughput_figures(measured: Mapping[str, list[Load]], mix: str) -> dict[str
     for name, loads in measured.items():
         if name not in {USUAL, TEACHER, STUDENT, USUAL_ONE_THREAD}:
             figures[f"throughput_vs_{name.lower()}"] = _ratio(
-                measured[TEACHER], loads, f"int8 teacher against {name} with the same model; otherwise as above"
+                measured[TEACHER],
+                loads,
+                f"int8 teacher against {name} with the same model, the best of a grid of its settings: "
+                f"{settings[name]}; otherwise as above",
             )
     rates = {"rate": TEACHER, "rate_student": STUDENT, "rate_seed_one_thread": USUAL_ONE_THREAD}
     for figure_name, name in rates.items():
@@ -256,9 +259,9 @@ def batching_regret(
             baseline=1.0,
             ratio=ratios[best],
         )
-    regrets = [one["value"] for one in figures.values()]
+    regret = max(one["value"] or 0.0 for one in figures.values())
     figures["auto_batching_regret"] = figure(
-        max(regrets), "ratio", "the larger of auto_batching_regret_short and _long", baseline=1.0, ratio=max(regrets)
+        regret, "ratio", "the larger of auto_batching_regret_short and _long", baseline=1.0, ratio=regret
     )
     return figures
 

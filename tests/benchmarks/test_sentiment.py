@@ -1,17 +1,28 @@
 """What the sentiment benchmark makes of its measurements."""
 
+import ast
 import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks.figures import figure
 from benchmarks.load import Load
-from benchmarks.sentiment import throughput
+from benchmarks.sentiment import material, throughput
 from benchmarks.sentiment.footprint import size_mb
+from benchmarks.sentiment.known_server import grid
+from benchmarks.sentiment.material import training_key, write_graph
 from benchmarks.sentiment.plot import latency_throughput
 from benchmarks.sentiment.pressure import recovery_seconds
+from benchmarks.sentiment.quality import in_int8
 from benchmarks.sentiment.services import Service
 from benchmarks.sentiment.throughput import STUDENT, TEACHER, USUAL, USUAL_ONE_THREAD, Effort, Point
+from blueprints.sentiment.encoder import HEAD_BIAS, HEAD_WEIGHT
+from tests.tiny_encoder import tiny_encoder
 
 
 def load(rate, latency=0.01, seconds=10.0, status=200):
@@ -36,10 +47,11 @@ def test_throughput_is_the_median_of_the_rounds_ratios():
         STUDENT: [load(120)] * 3,
         "litserve": [load(30)] * 3,
     }
-    figures = throughput.throughput_figures(measured, "texts")
+    figures = throughput.throughput_figures(measured, "texts", {"litserve": "2 workers"})
     assert figures["throughput_vs_seed"]["value"] == pytest.approx(6, rel=0.02)
     assert figures["throughput_vs_seed_student"]["value"] == pytest.approx(12, rel=0.02)
     assert figures["throughput_vs_litserve"]["value"] == pytest.approx(2, rel=0.02)
+    assert "the best of a grid of its settings: 2 workers;" in figures["throughput_vs_litserve"]["how"]
     assert figures["rate"]["value"] == pytest.approx(60, rel=0.02)
     assert figures["rate"]["baseline"] == pytest.approx(10, rel=0.02)
 
@@ -114,3 +126,67 @@ def test_the_plot_is_drawn_for_any_order_of_services(tmp_path):
     points = [Point(10, 10, 0.01, 0.02), Point(20, 20, 0.02, 0.5)]
     latency_throughput(dict.fromkeys((STUDENT, USUAL, TEACHER, USUAL_ONE_THREAD), points), "words", file)
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def parts(train="good", validation="so so", test="bad"):
+    rows = {"train": train, "validation": validation, "test": test}
+    return SimpleNamespace(**{part: pd.DataFrame({"text": [text], "label": ["a"]}) for part, text in rows.items()})
+
+
+def test_other_rows_code_or_torch_are_trained_anew(tmp_path, monkeypatch):
+    schema = SimpleNamespace(model_dump_json=lambda: "{}")
+    key = training_key(parts(), schema, "2.13.0")
+    assert training_key(parts(), schema, "2.13.0") == key
+    others = [
+        training_key(parts(train="so so", validation="good"), schema, "2.13.0"),
+        training_key(parts(), schema, "2.14.0"),
+    ]
+    for file in material._TRAINING:
+        code = tmp_path / file
+        code.parent.mkdir(parents=True, exist_ok=True)
+        code.write_bytes((material.PROJECT / file).read_bytes())
+    monkeypatch.setattr(material, "PROJECT", tmp_path)
+    assert training_key(parts(), schema, "2.13.0") == key
+    (tmp_path / material._TRAINING[-1]).write_text("changed")
+    others.append(training_key(parts(), schema, "2.13.0"))
+    assert len({key, *others}) == 4
+
+
+def test_all_code_that_trains_decides_about_a_new_training():
+    """Modules that `training.py` leads to; those of what is written afterwards are none of it."""
+    afterwards = {"encoder_graph", "text_model", "text_reader"}
+    root = Path(material.__file__).parents[2]
+    found, waiting = set(), ["benchmarks/sentiment/training.py"]
+    while waiting:
+        file = waiting.pop()
+        found.add(file)
+        for node in ast.walk(ast.parse((root / file).read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module and module.startswith("blueprints.sentiment."):
+                name = module.rsplit(".", 1)[1]
+                other = f"blueprints/sentiment/{name}.py"
+                if name not in afterwards and other not in found:
+                    waiting.append(other)
+    assert found == set(material._TRAINING)
+
+
+def test_the_served_graph_is_written_anew_from_the_weights(tmp_path):
+    encoder = tiny_encoder()
+    weights = {**encoder.weights, HEAD_WEIGHT: np.ones((2, 32), np.float32), HEAD_BIAS: np.zeros(2, np.float32)}
+    replace(encoder, weights=weights).save(tmp_path / "encoder")
+    (tmp_path / "model.onnx").write_bytes(b"of old code")
+    write_graph(tmp_path, ("negative", "positive"), "finetuned")
+    classifier = in_int8(tmp_path)
+    assert classifier.config.method == "finetuned"
+    assert classifier.classify(["good"]).shape == (1, 2)
+
+
+def test_the_known_server_is_tried_with_and_without_batches_on_any_number_of_cores():
+    assert {setting.max_batch_size for setting in grid(2)} == {1, 8, 16}
+    assert {(setting.workers, setting.threads) for setting in grid(2)} == {(1, 2), (2, 1)}
+    assert len(grid(2)) == len(set(grid(2))) == 2 * len(grid(1))
+
+
+def test_what_is_infinite_is_no_value():
+    none = figure(float("inf"), "s", "how", baseline=float("nan"), ratio=None)
+    assert none["value"] is none["baseline"] is none["ratio"] is None
