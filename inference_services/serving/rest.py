@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
+from math import inf
 
+from inference_services.serving.admission import Places
 from inference_services.serving.deadlines import HEADER, allowed_seconds
-from inference_services.serving.errors import RequestError, overloaded, refuse, too_late
+from inference_services.serving.errors import RequestError, refuse, too_late
 from inference_services.serving.http_connection import Exchange
 from inference_services.serving.metrics import Answers, RequestMetrics
 from inference_services.serving.model import Call, Operation, Reply
@@ -29,6 +31,9 @@ _MODEL_PATH = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(/versions/(?P<version
 _UNKNOWN_ROUTE = "unknown"
 _TIMEOUT = HEADER.encode()
 _CLIENT_GONE = 499
+# A body that comes must come at once: who sends slowly holds memory, but no place of those that are worked on.
+_BODY_S = 10.0
+_TICK_S = 0.002  # an event loop's timers are no finer
 _numbers = count()
 _process = (0, "")
 
@@ -60,13 +65,26 @@ class _Route:
 class _Work:
     """What is known of an exchange while it is worked on."""
 
-    __slots__ = ("admitted", "deadline", "gone", "request_id", "route", "seconds", "started", "task", "timer")
+    __slots__ = (
+        "admitted",
+        "deadline",
+        "finished",
+        "gone",
+        "incomplete",
+        "request_id",
+        "route",
+        "running",
+        "seconds",
+        "started",
+        "task",
+        "timer",
+    )
 
     def __init__(self, started: float, request_id: str) -> None:
         self.started = started
         self.request_id = request_id
         self.route: _Route | None = None
-        self.admitted = False
+        self.incomplete = self.admitted = self.running = self.finished = False
         self.gone = False
         self.seconds = self.deadline = 0.0
         self.task: asyncio.Task[None] | None = None
@@ -82,6 +100,7 @@ class RestApplication:
         metrics: Where requests are counted.
         model: Name of the model and its version, for the answer to a path of another model.
         log: Where requests are written.
+        places: The places that requests for work need.
 
     Attributes:
         draining: Set once the server ends: clients are asked to close their connections.
@@ -97,6 +116,7 @@ class RestApplication:
         metrics: RequestMetrics,
         model: tuple[str, str],
         log: RequestLog,
+        places: Places,
     ) -> None:
         self.max_body = options.max_body
         self._routes: dict[tuple[bytes, bytes], _Route] = {}
@@ -108,16 +128,15 @@ class RestApplication:
                 route = _Route(operation, method, metrics, methods)
                 self._routes[method.encode(), operation.path.encode()] = route
         self._options = options
-        self._metrics = metrics
         self._unknown = metrics.http("any", _UNKNOWN_ROUTE, timed=False)
         self._model, self._version = model
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._working = 0
+        self._places = places
+        self._incomplete = 0
         self._heads: dict[tuple[int, bytes, tuple[tuple[bytes, bytes], ...]], bytes] = {}
         self._date = (0, b"")
-        limit = options.max_concurrency
-        self._full = _refusal(overloaded(f"{limit} requests are being worked on: try again"))
+        self._full = _refusal(places.full)
 
     def begin(self, exchange: Exchange) -> None:
         """Refuses a request for what stands in its head, or admits it."""
@@ -126,20 +145,30 @@ class RestApplication:
         try:
             route = work.route = self._routes.get((exchange.method, exchange.url)) or self._find(exchange)
             work.seconds = self._options.request_timeout
+            now = self._loop.time()
+            until = inf
             if route.operation.work:
-                if self._working >= self._options.max_concurrency:
+                if self._places.taken >= self._places.limit:
                     self._answer(exchange, self._full)
                     return
                 _check_headers(headers, self.max_body)
                 if _TIMEOUT in headers:
                     work.seconds = allowed_seconds(headers[_TIMEOUT], work.seconds)
-                work.admitted = True
-                self._working += 1
-                self._metrics.in_flight.inc()
-            work.deadline = self._loop.time() + work.seconds
-            work.timer = self._loop.call_at(work.deadline, self._expire, exchange)
+                if exchange.more:
+                    until = now + _BODY_S
+                    work.incomplete = True
+                    self._incomplete += 1
+                    if self._incomplete > self._places.limit:
+                        # Later: with most requests the body is there at once.
+                        self._loop.call_soon(self._crowd_out, exchange)
+            elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
+                raise refuse(("body",), "there is nothing to send here", "too_large", status=413)
+            work.deadline = now + work.seconds
+            work.timer = self._loop.call_at(min(work.deadline, until), self._expire, exchange)
         except RequestError as error:
             self._answer(exchange, _refusal(error))
+        except Exception:  # noqa: BLE001 - see _failed
+            self._answer(exchange, _failed(work.request_id, _shown(exchange.url, 200)))
 
     def refuse(self, exchange: Exchange) -> None:
         """Refuses a request for its form."""
@@ -156,19 +185,30 @@ class RestApplication:
     def run(self, exchange: Exchange) -> None:
         """Works on a request whose body is there."""
         work: _Work = exchange.state
-        if work.route is not None:
-            work.task = self._loop.create_task(self._work(exchange, work, work.route))
+        route = work.route
+        if route is None:
+            return
+        if work.incomplete:
+            work.incomplete = False
+            self._incomplete -= 1
+        if route.operation.work:
+            if not self._places.take():
+                self._answer(exchange, self._full)
+                return
+            work.admitted = True
+        work.task = self._loop.create_task(self._work(exchange, work, route))
 
     def gone(self, exchange: Exchange) -> None:
         """Drops the work of a client that has gone."""
         work: _Work = exchange.state
         work.gone = True
-        if work.task is None:
-            self._finish(exchange, _CLIENT_GONE)
-        else:
+        if work.task is not None:
             work.task.cancel()
+        if not work.running:
+            self._finish(exchange, _CLIENT_GONE)
 
     async def _work(self, exchange: Exchange, work: _Work, route: _Route) -> None:
+        work.running = True  # a task that is cancelled before gets no step at all
         accept = exchange.headers.get(b"accept", b"").decode("latin-1").lower()
         call = Call(exchange.body(), work.request_id, accept, work.deadline)
         try:
@@ -180,23 +220,34 @@ class RestApplication:
                 self._finish(exchange, _CLIENT_GONE)
                 return
             reply = _refusal(too_late(work.seconds))
-        except Exception:  # noqa: BLE001 - the caller gets a plain message, the log the trace
-            fields = {"request_id": work.request_id, "path": route.path}
-            _log.exception("request failed", extra={"fields": fields})
-            reply = _refusal(refuse(("server",), "the server failed; the log has the request id", "fault", status=500))
+        except Exception:  # noqa: BLE001 - see _failed
+            reply = _failed(work.request_id, route.path)
         self._answer(exchange, reply)
 
     def _expire(self, exchange: Exchange) -> None:
+        """Ends what takes too long: a request, or the coming of its body."""
         work: _Work = exchange.state
+        over = work.deadline - self._loop.time() < _TICK_S
         if work.task is not None:
+            if not over:
+                work.timer = self._loop.call_at(work.deadline, self._expire, exchange)
+                return
             work.task.cancel()
+            if not work.running:
+                self._answer(exchange, _refusal(too_late(work.seconds)))
         elif not exchange.answered:
             exchange.keep_alive = False
             error = too_late(work.seconds)
-            if work.seconds == self._options.request_timeout:
-                message = f"the body did not arrive within {work.seconds:g} seconds"
+            if not over or work.seconds == self._options.request_timeout:
+                message = f"the body did not arrive within {min(_BODY_S, work.seconds):g} seconds"
                 error = refuse(("server",), message, "timeout", status=408)
             self._answer(exchange, _refusal(error))
+
+    def _crowd_out(self, exchange: Exchange) -> None:
+        """Refuses a request whose body was not there at once, when many wait for theirs."""
+        work: _Work = exchange.state
+        if work.incomplete and not work.finished:
+            self._answer(exchange, self._full)
 
     def _answer(self, exchange: Exchange, reply: Reply) -> None:
         work: _Work = exchange.state
@@ -218,11 +269,15 @@ class RestApplication:
     def _finish(self, exchange: Exchange, status: int) -> None:
         """Counts and logs an answer, and makes room for the next request."""
         work: _Work = exchange.state
+        if work.finished:
+            return
+        work.finished = True
         if work.timer is not None:
             work.timer.cancel()
+        if work.incomplete:
+            self._incomplete -= 1
         if work.admitted:
-            self._working -= 1
-            self._metrics.in_flight.dec()
+            self._places.leave()
         seconds = time.perf_counter() - work.started
         route = work.route
         if route is None:
@@ -280,7 +335,10 @@ def _path(url: bytes) -> str:
     """The path of a request's URL, without its query."""
     text = url.decode("latin-1")
     if not text.startswith("/"):
-        text = urllib.parse.urlsplit(text).path or "/"
+        try:
+            text = urllib.parse.urlsplit(text).path or "/"
+        except ValueError as error:
+            raise refuse(("path",), f"this is no URL: {error}", "malformed", status=400) from None
     return urllib.parse.unquote(text.partition("?")[0], errors="replace")
 
 
@@ -305,6 +363,12 @@ def _check_headers(headers: Headers, max_body: int) -> None:
 
 def _too_large(limit: int) -> RequestError:
     return refuse(("body",), f"is larger than {limit} bytes: send fewer rows at a time", "too_large", status=413)
+
+
+def _failed(request_id: str, path: str) -> Reply:
+    """The answer when the server itself fails: the caller gets a plain message, the log the trace."""
+    _log.exception("request failed", extra={"fields": {"request_id": request_id, "path": path}})
+    return _refusal(refuse(("server",), "the server failed; the log has the request id", "fault", status=500))
 
 
 def _refusal(error: RequestError) -> Reply:

@@ -14,6 +14,7 @@ import orjson
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from blueprints.model_package import ModelPackage, PackageError, open_package
+from inference_services.serving.admission import Places
 from inference_services.serving.docs import documentation
 from inference_services.serving.http_server import HttpServer, bind, take_no_more
 from inference_services.serving.logs import configure_logs
@@ -47,6 +48,7 @@ class RestServer:
     Attributes:
         metrics: Where answers are counted.
         log: Where requests are written.
+        places: The places of requests, of whichever protocol.
         reader: Checks v2 requests.
         predict_seconds: See above.
         registry: What `/metrics` shows.
@@ -60,6 +62,7 @@ class RestServer:
         self._options = options
         self.metrics = RequestMetrics(REGISTRY)
         self.log = RequestLog()
+        self.places = Places(options.max_concurrency, self.metrics.in_flight)
         self.reader = TensorReader(model.inputs, model.outputs, max_rows=options.max_rows)
         self.predict_seconds = predict_seconds.labels(model_name=model.name)
         self.registry: CollectorRegistry = REGISTRY
@@ -124,7 +127,7 @@ class RestServer:
         ]
         document = openapi(f"{model.name} {model.role}", model.version, operations, model.schemas)
         operations += documentation(orjson.dumps(document))
-        return RestApplication(operations, options, self.metrics, (model.name, model.version), self.log)
+        return RestApplication(operations, options, self.metrics, (model.name, model.version), self.log, self.places)
 
 
 def bind_or_exit(options: Options, *, shared: bool = False) -> socket.socket:

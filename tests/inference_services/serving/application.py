@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
+from inference_services.serving.admission import Places
 from inference_services.serving.http_server import HttpServer, bind
 from inference_services.serving.metrics import RequestMetrics
 from inference_services.serving.model import Call, Operation, Reply, json_reply
@@ -73,7 +74,9 @@ async def serving(**options: float) -> AsyncIterator[Serving]:
     with tempfile.TemporaryFile() as lines:
         log = RequestLog(lines.fileno())
         settings = Options(**options)  # type: ignore[arg-type]
-        application = RestApplication(operations, settings, RequestMetrics(registry), ("m", "1"), log)
+        metrics = RequestMetrics(registry)
+        places = Places(settings.max_concurrency, metrics.in_flight)
+        application = RestApplication(operations, settings, metrics, ("m", "1"), log, places)
         listening = bind("127.0.0.1", 0)
         server = HttpServer(application)
         await server.listen(listening)

@@ -10,6 +10,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_services.serving import rest
 from inference_services.serving.deadlines import allowed_seconds
 from inference_services.serving.errors import RequestError, overloaded, unavailable
 from tests.inference_services.serving.application import JSON, answer, eventually, post, serving
@@ -116,15 +117,107 @@ def test_the_work_of_a_client_that_went_away_is_dropped_and_counted_as_499(reset
     uvloop.run(scenario())
 
 
-def test_a_client_that_leaves_within_its_body_frees_its_place():
+@pytest.mark.parametrize("timeout", ["0.0000001", "0.0001", "0.0004", "0.001", "0.002", "0.003"])
+def test_a_deadline_that_is_over_before_the_work_begins_is_answered_and_frees_the_place(timeout):
+    async def scenario():
+        async with serving(max_concurrency=2) as server:
+            reader, writer = await server.connect()
+            for number in range(1, 6):
+                writer.write(post("/hold", b"{}", f"x-request-timeout: {timeout}\r\n"))
+                assert (await answer(reader)).status == 504
+                assert server.in_flight() == 0
+                assert server.count(504) == number
+            writer.write(post("/echo", b"room"))
+            assert (await answer(reader)).body == b"room"
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_leaves_before_the_work_begins_frees_the_place():
+    async def scenario():
+        async with serving(max_concurrency=1) as server:
+            _, writer = await server.connect()
+            run = server.application.run
+
+            def run_and_lose(exchange):
+                run(exchange)
+                exchange.connection.connection_lost(None)
+
+            server.application.run = run_and_lose
+            writer.write(post("/hold"))
+            await eventually(lambda: server.count(499) == 1)
+            assert server.in_flight() == 0
+            assert server.cancelled == []
+            writer.transport.abort()
+
+    uvloop.run(scenario())
+
+
+def test_clients_that_send_slowly_do_not_crowd_out_those_that_do_not(monkeypatch):
+    monkeypatch.setattr(rest, "_BODY_S", 0.4)
+
+    async def scenario():
+        async with serving(max_concurrency=2) as server:
+            slow = [await server.connect() for _ in range(3)]
+            for _, writer in slow:
+                writer.write(post("/echo", b"{}")[:-1])
+                await asyncio.sleep(0.02)
+            assert server.in_flight() == 0
+            assert (await answer(slow[2][0])).status == 429  # they are bounded too
+            reader, writer = await server.connect()
+            for _ in range(5):
+                writer.write(post("/echo", b"whole"))
+                assert (await answer(reader)).body == b"whole"
+            slow[0][1].write(b"}")
+            assert (await answer(slow[0][0])).body == b"{}"
+            late = await answer(slow[1][0])
+            assert (late.status, late.headers["connection"]) == (408, "close")
+            assert b"0.4 seconds" in late.body
+            assert server.application._incomplete == 0
+
+    uvloop.run(scenario())
+
+
+def test_work_may_take_longer_than_a_body():
+    async def scenario():
+        async with serving(request_timeout=0.3) as server:
+            reader, writer = await server.connect()
+            writer.write(post("/hold")[:-1])
+            await asyncio.sleep(0.02)
+            writer.write(b"}")
+            started = asyncio.get_running_loop().time()
+            assert (await answer(reader)).status == 504
+            assert asyncio.get_running_loop().time() - started > 0.2
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rest, "_BODY_S", 0.1)
+        uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("body", ["content-length: 1999999\r\n\r\nxxx", "transfer-encoding: chunked\r\n\r\n3\r\nxxx"])
+def test_where_nothing_is_to_be_sent_no_body_is_taken(body):
+    async def scenario():
+        async with serving() as server:
+            reader, writer = await server.connect()
+            writer.write(f"GET /hello HTTP/1.1\r\nhost: x\r\n{body}".encode())
+            assert (await answer(reader)).status == 413
+            (connection,) = server.http._connections
+            assert connection._reading.parts == []
+            writer.transport.abort()
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_leaves_within_its_body_is_forgotten():
     async def scenario():
         async with serving(max_concurrency=1) as server:
             _, writer = await server.connect()
             writer.write(post("/hold")[:-1])
-            await eventually(lambda: server.in_flight() == 1)
+            await eventually(lambda: server.application._incomplete == 1)
             writer.transport.abort()
-            await eventually(lambda: server.in_flight() == 0)
+            await eventually(lambda: server.application._incomplete == 0)
             assert server.count(499) == 1
+            assert server.in_flight() == 0
 
     uvloop.run(scenario())
 
