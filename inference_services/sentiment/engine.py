@@ -30,7 +30,7 @@ from inference_services.sentiment.schemas import add_text_flags, nothing_to_read
 from inference_services.serving.batch_costs import BatchCosts, measure_costs
 from inference_services.serving.cores import available_cores
 from inference_services.serving.dynamic_batching import BatchPlan, DynamicBatcher
-from inference_services.serving.options import Options
+from inference_services.serving.options import Options, integer, number, positive_seconds
 
 _log = logging.getLogger("serving")
 
@@ -200,13 +200,19 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     add_text_flags(group)
     group.set_defaults(max_concurrency=4096)
     automatic = "measured at start by default"
-    group.add_argument("--slots", type=_count, help=f"calls of the model at one time; {automatic}")
-    group.add_argument("--threads", type=_count, help=f"threads of each call; {automatic}")
-    group.add_argument("--max_batch", type=_count, help="fill batches up to this size; by measured costs by default")
-    group.add_argument("--max_wait_ms", type=float, default=0.0, help="wait for company while a slot is free")
-    group.add_argument("--max_queue_seconds", type=float, default=1.0, help="work that may wait; more is refused")
+    group.add_argument("--slots", type=integer(1, 1024), help=f"calls of the model at one time; {automatic}")
+    group.add_argument("--threads", type=integer(1, 1024), help=f"threads of each call; {automatic}")
+    group.add_argument(
+        "--max_batch", type=integer(1, 1024), help="fill batches up to this size; by measured costs by default"
+    )
+    group.add_argument("--max_wait_ms", type=number(0, 1000), default=0.0, help="wait for company while a slot is free")
+    group.add_argument(
+        "--max_queue_seconds", type=positive_seconds, default=1.0, help="work that may wait; more is refused"
+    )
     group.add_argument("--batching_plan", type=Path, help="file that keeps the measured plan for the next start")
-    group.add_argument("--cache_texts", type=int, default=0, help="recent texts whose answers are kept")
+    group.add_argument(
+        "--cache_texts", type=integer(0, 10_000_000), default=0, help="recent texts whose answers are kept"
+    )
 
 
 def engine(package: ModelPackage, options: Options) -> TextEngine:
@@ -216,7 +222,7 @@ def engine(package: ModelPackage, options: Options) -> TextEngine:
         slots=flags["slots"],
         threads=flags["threads"],
         max_batch=flags["max_batch"],
-        max_wait_s=max(0.0, flags["max_wait_ms"]) / 1000,
+        max_wait_s=flags["max_wait_ms"] / 1000,
         max_queue_s=flags["max_queue_seconds"],
         plan=flags["batching_plan"],
     )
@@ -321,10 +327,3 @@ def _machine(cores: int) -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {cores} cores"
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"{text}: give 1 to 1024")
-    return value

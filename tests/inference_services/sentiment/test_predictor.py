@@ -272,3 +272,13 @@ def test_recent_texts_are_answered_from_the_cache(package, tmp_path):
         assert windows() == 4
     finally:
         assert running.stop() == 0
+
+
+@pytest.mark.parametrize(
+    "flag", ["--cache_texts=-1", "--max_queue_seconds=nan", "--max_wait_ms=-1", "--slots=0", "--threads=x"]
+)
+def test_a_flag_that_makes_no_sense_ends_the_start_with_its_name(package, tmp_path, flag):
+    running = start("predictor", package.folder, tmp_path, flag, package=SENTIMENT)
+    assert running.process.wait(60) == 2
+    running.client.close()
+    assert flag.partition("=")[0] in running.log.read_text()
