@@ -71,7 +71,7 @@ def compile_pipelines(
 
     output.mkdir(parents=True, exist_ok=True)
     for name in [blueprint] if blueprint else PIPELINES:
-        with _unknown_blueprint():
+        with _usage_errors():
             pipeline = load(name)
         target = output / f"{name}.yaml"
         Compiler().compile(pipeline, str(target))
@@ -117,13 +117,13 @@ def _pipeline(
     schema: Path | None,
     settings: list[str],
 ) -> tuple[Any, dict[str, Any]]:
-    from pipelines import load
+    from pipelines import check, load
 
     if data is not None and query is not None:
         raise fail("give --data or --query, not both", code=2)
     if (data is None and query is None) != (schema is None):
         raise fail("--data or --query goes together with --schema, which says what the data holds", code=2)
-    with _unknown_blueprint():
+    with _usage_errors():
         pipeline = load(blueprint)
     chosen = dict(_setting(text) for text in settings)
     own = schema is not None
@@ -140,7 +140,10 @@ def _pipeline(
         chosen["sql_query"] = query
     if schema is not None:
         chosen["schema_yaml"] = schema.read_text(encoding="utf-8")
-    return pipeline, _typed(pipeline, chosen)
+    arguments = _typed(pipeline, chosen)
+    with _usage_errors():
+        check(blueprint, arguments)
+    return pipeline, arguments
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -179,7 +182,7 @@ def _summary(finished: LocalRun) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _unknown_blueprint() -> Iterator[None]:
+def _usage_errors() -> Iterator[None]:
     try:
         yield
     except ValueError as error:

@@ -1,5 +1,5 @@
 # What the steps that need torch run in, see components/Dockerfile.
-#   docker build -t ml-deployment-blueprints/finetuning:0.1.0 -f components/finetuning.Dockerfile .
+#   docker build --build-arg GIT_COMMIT="$(git rev-parse HEAD)" -t ml-deployment-blueprints/finetuning:0.1.0 -f components/finetuning.Dockerfile .
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS environment
@@ -26,4 +26,7 @@ ENV PATH=/venv/bin:$PATH \
     BLUEPRINTS_HOME=/tmp/blueprints \
     HOME=/tmp \
     DO_NOT_TRACK=1
+# The lineage of a model names the commit, and an image has no repository to ask.
+ARG GIT_COMMIT
+ENV GIT_COMMIT=$GIT_COMMIT
 USER 10001:10001

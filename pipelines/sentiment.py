@@ -12,6 +12,7 @@ from components.registry.compare_text_classifiers.component import compare_text_
 from components.registry.package_text_classifier.component import package_text_classifier
 from components.registry.promote_model.component import promote_model
 from components.registry.register_model.component import register_model
+from components.training.check_text_method.component import check_text_method
 from components.training.distill_text_classifier.component import distill_text_classifier
 from components.training.finetune_text_classifier.component import finetune_text_classifier
 from components.training.quantize_text_classifier.component import quantize_text_classifier
@@ -121,6 +122,7 @@ def sentiment(
         learning_rate: Highest learning rate, if fine-tuned.
         batch_size: Texts in one step, if fine-tuned.
         student_layers: Layers of a student that is distilled from the fine-tuned model; 0 serves the model itself.
+            A frozen encoder has no student.
         int8_loss_limit: Accuracy on validation rows that int8 may cost; beyond it fp32 is served.
         minimum_accuracy: Least accuracy of any champion.
         tolerance: Loss of accuracy that a promotion may cost at the most.
@@ -131,7 +133,10 @@ def sentiment(
     Returns:
         Reports, figures, the model package and the gate's verdict.
     """
-    ingested = ingest_dataset(dataset=dataset, data_uri=data_uri, sql_query=sql_query, schema_yaml=schema_yaml)
+    checked = check_text_method(method=method, student_layers=student_layers)
+    ingested = ingest_dataset(dataset=dataset, data_uri=data_uri, sql_query=sql_query, schema_yaml=schema_yaml).after(
+        checked
+    )
     validated = validate_dataset(snapshot=ingested.outputs["snapshot"])
     parts = split_dataset(
         snapshot=ingested.outputs["snapshot"],

@@ -36,6 +36,8 @@ def test_help_loads_no_heavy_library():
         (("run", "credit-risk", "--data", "mine.csv"), "goes together with --schema"),
         (("demo", "fraud"), "no demo of 'fraud'"),
         (("bench", "fraud"), "no benchmark of 'fraud'"),
+        (("run", "sentiment", "--set", "method=tuned"), "method is 'tuned'; it must be frozen or finetuned"),
+        (("run", "sentiment", "--set", "student_layers=3"), "distilled from a fine-tuned model"),
     ],
 )
 def test_a_wrong_call_says_what_is_right(blueprints, arguments, words):

@@ -69,6 +69,13 @@ def test_no_registry_is_named_and_no_tag_moves(dockerfile):
     assert not re.search(r"https?://|--(?:extra-)?index-url", dockerfile.read_text())
 
 
+@pytest.mark.parametrize("name", ["Dockerfile", "finetuning.Dockerfile"])
+def test_images_of_steps_know_the_commit_that_they_were_built_from(name):
+    last = [rest for _, rest in instructions(ROOT / "components" / name)]
+    assert last[-3:] == ["GIT_COMMIT", "GIT_COMMIT=$GIT_COMMIT", "10001:10001"]
+    assert '--build-arg GIT_COMMIT="$(git rev-parse HEAD)"' in (ROOT / "components" / name).read_text()
+
+
 def test_the_serving_image_binds_all_addresses_and_starts_a_server():
     dockerfile = DOCKERFILES[0]
     assert "BIND_HOST=0.0.0.0" in of(dockerfile, "ENV")[0]

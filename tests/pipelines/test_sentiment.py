@@ -18,7 +18,7 @@ from pipelines.local_run import run_locally
 from pipelines.sentiment import sentiment
 
 ALWAYS = {
-    "ingest-dataset", "validate-dataset", "split-dataset", "score-text-baselines", "evaluate-text-classifier",
+    "check-text-method", "ingest-dataset", "validate-dataset", "split-dataset", "score-text-baselines", "evaluate-text-classifier",
     "package-text-classifier", "compare-text-classifiers", "register-model", "promote-model",
 }  # fmt: skip
 WITH_TORCH = {"finetune-text-classifier", "distill-text-classifier"}
@@ -97,6 +97,13 @@ def test_the_method_and_the_student_decide_what_is_trained(compiled):
     assert any("compare-text-classifiers" in condition for condition in conditions)
 
 
+def test_nothing_runs_before_the_method_is_checked(compiled):
+    found = compiled["root"]["dag"]["tasks"]
+    assert found["ingest-dataset"]["dependentTasks"] == ["check-text-method"]
+    first = [name for name, task in found.items() if not task.get("dependentTasks")]
+    assert first == ["check-text-method"]
+
+
 def test_what_changes_the_registry_is_never_taken_from_a_cache(compiled):
     uncached = {
         name.removeprefix("comp-")
@@ -122,7 +129,7 @@ def home(tmp_path_factory):
         yield root
 
 
-@pytest.mark.slow  # A whole run is eleven processes, four of which import MLflow.
+@pytest.mark.slow  # A whole run is twelve processes, four of which import MLflow.
 @pytest.mark.timeout(300)
 def test_own_texts_with_three_labels_become_a_promoted_champion(home):
     rng = np.random.default_rng(0)
