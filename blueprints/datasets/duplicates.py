@@ -87,7 +87,7 @@ def distinct_texts(texts: Sequence[str], label: NDArray[np.integer]) -> Distinct
     import pandas as pd
 
     same = pd.factorize(pd.Series([_same(text) for text in texts], dtype=object))[0]
-    votes = np.zeros((same.max() + 1, label.max() + 1), np.intp)
+    votes = np.zeros((same.max(initial=-1) + 1, label.max(initial=0) + 1), np.intp)
     np.add.at(votes, (same, label), 1)
     most = votes.max(axis=1)
     undecided = ((votes == most[:, None]).sum(axis=1) > 1)[same]
@@ -97,7 +97,7 @@ def distinct_texts(texts: Sequence[str], label: NDArray[np.integer]) -> Distinct
     first.sort()
 
     family = families([texts[row] for row in first])
-    kept = np.unique(family * (label.max() + 1) + label[first], return_index=True)[1]
+    kept = np.unique(family * votes.shape[1] + label[first], return_index=True)[1]
     kept.sort()
     rows, family = first[kept], family[kept]
     sizes = np.bincount(family, minlength=1)

@@ -126,6 +126,13 @@ def split(
 
 def _split_texts(frame: pd.DataFrame, text: str, schema: TableSchema, shares: tuple[float, float], seed: int) -> Split:
     distinct = distinct_texts(frame[text].tolist(), frame[schema.target].cat.codes.to_numpy())
+    if not len(distinct.rows):
+        raise DatasetError(
+            f"split: all of the {distinct.report.undecided} rows contradict each other: each text is there as often with "
+            f"another {schema.target!r}, so none is left; correct the labels"
+            if len(frame)
+            else "split: the table has no rows"
+        )
     frame = frame.iloc[distinct.rows]
     unit = join_units(distinct.family, frame[schema.group] if schema.group else None)
     together = f"rows of one {schema.group!r} and similar texts" if schema.group else "similar texts"

@@ -93,6 +93,8 @@ def describe_texts(report: Report, texts: TextProfile) -> None:
         f"A split drops {found.dropped:,} of {found.rows:,} rows: texts are the same but for case and white space, or "
         "similar (0.8 of their character 5-grams are common)."
     )
+    if found.dropped == found.rows:
+        report.text("Nothing is left to split: each text is there as often with another label. Correct the labels.")
     report.table(
         ("rows", "", "what becomes of them"),
         [

@@ -65,3 +65,10 @@ def test_families_are_the_connected_components_of_all_similar_pairs(texts, rando
                 expected = [new if family == old else family for family in expected]
     found = families(texts).tolist()
     assert [found.index(family) for family in found] == [expected.index(family) for family in expected]
+
+
+def test_texts_that_all_contradict_each_other_leave_nothing():
+    for texts, labels in ((["same", "same"], [0, 1]), ([], [])):
+        found = distinct_texts(texts, np.array(labels, np.intp))
+        assert found.rows.tolist() == found.family.tolist() == []
+        assert found.report.dropped == found.report.undecided == len(texts)

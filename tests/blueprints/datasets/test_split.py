@@ -190,3 +190,13 @@ def test_a_part_without_a_label_is_refused():
     frame["label"] = pd.Categorical(["bad"] * 39 + ["good"], ["bad", "fine", "good"])
     with pytest.raises(DatasetError, match="no row of train has label 'fine'; each part needs one"):
         split(frame, TEXTS)
+
+
+def test_texts_that_all_contradict_each_other_are_refused():
+    schema = TEXTS.model_copy(update={"group": None})
+    labels = pd.Categorical(["bad", "good"] * 4, ["bad", "fine", "good"])
+    frame = pd.DataFrame({"text": np.repeat(WORDS[:4], 2), "label": labels})
+    with pytest.raises(DatasetError, match="all of the 8 rows contradict each other.*correct the labels"):
+        split(frame, schema)
+    with pytest.raises(DatasetError, match="the table has no rows"):
+        split(frame.iloc[:0], schema)
