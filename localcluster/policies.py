@@ -155,6 +155,24 @@ def routes(objects: Objects) -> Iterator[Finding]:
                     yield Finding(label(route), f"{path}.port", message)
 
 
+def versions(objects: Objects) -> Iterator[Finding]:
+    """All backends of a rule are the same part of their services: what answers must not depend on the version."""
+    parts = {
+        (item["metadata"].get("namespace", ""), service_name(item["metadata"]["name"], role)): role
+        for item in objects.of_kind("InferenceService")
+        for role in ROLES
+        if role in item["spec"]
+    }
+    for route in (route for kind in _ROUTES for route in objects.of_kind(kind)):
+        namespace = route["metadata"].get("namespace", "")
+        for number, rule in enumerate(route["spec"].get("rules") or []):
+            keys = [(backend.get("namespace", namespace), backend["name"]) for backend in rule.get("backendRefs") or []]
+            found = {parts[key] for key in keys if key in parts}
+            if len(found) > 1:
+                message = f"leads to a {' and to a '.join(sorted(found))}; lead all backends to the same part"
+                yield Finding(label(route), f"spec.rules[{number}].backendRefs", message)
+
+
 def _parents(route: Object, namespace: str, objects: Objects) -> Iterator[Finding]:
     gateways: dict[tuple[str, str], set[str]] = {(GATEWAY_NAMESPACE, GATEWAY): set()}
     for gateway in objects.of_kind("Gateway"):
@@ -229,6 +247,7 @@ POLICIES = (
     canaries,
     inference_services,
     routes,
+    versions,
     autoscalers,
     duplicates,
 )

@@ -34,17 +34,23 @@ TO_ITS_TRANSFORMER = patch(
 
 @pytest.fixture
 def prod_with(tmp_path):
-    """Production's overlay in which sentiment takes components, and patches after them."""
+    """Production's overlay in which sentiment takes components, and patches after them; some the overlay itself."""
     for folder in ("manifests", "kustomize"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
 
-    def rendered(*components, patches=()):
-        prod = tmp_path / "kustomize" / "overlays" / "prod"
-        file = prod / "sentiment" / "kustomization.yaml"
+    prod = tmp_path / "kustomize" / "overlays" / "prod"
+
+    def edit(folder, components, patches=()):
+        file = folder / "kustomization.yaml"
         kustomization = yaml.safe_load(file.read_text())
-        kustomization["components"] = [f"../../../components/{name}" for name in components]
-        kustomization["patches"] += patches
+        paths = [os.path.relpath(tmp_path / "kustomize" / "components" / name, folder) for name in components]
+        kustomization["components"] = [*kustomization.get("components", []), *paths]
+        kustomization["patches"] = [*kustomization.get("patches", []), *patches]
         file.write_text(yaml.safe_dump(kustomization))
+
+    def rendered(*components, patches=(), overall=()):
+        edit(prod / "sentiment", components, patches)
+        edit(prod, overall)
         return render(prod)
 
     return rendered
@@ -108,6 +114,12 @@ def test_a_candidate_may_have_a_transformer_too(prod_with):
     assert "transformer" in candidate
 
 
+def test_a_candidate_that_is_reached_past_its_transformer_is_found(prod_with):
+    objects = prod_with("sentiment-canary", "sentiment-transformer", patches=[THE_SAME_PACKAGE])
+    found = [finding for finding in findings(objects) if "leads to a predictor and to a transformer" in finding]
+    assert [finding.split(": ")[1] for finding in found] == [f"spec.rules[{rule}].backendRefs" for rule in (1, 2)]
+
+
 def test_keda_scales_on_requests_under_way_and_cpu(prod_with):
     objects = prod_with("keda")
     assert findings(objects) == []
@@ -123,10 +135,12 @@ def test_keda_scales_on_requests_under_way_and_cpu(prod_with):
 
 
 def test_the_edge_image_answers_rest_alone(prod_with):
-    objects = prod_with("sentiment-edge")
+    objects = prod_with(overall=["sentiment-edge"])
     assert findings(objects) == []
     (container,) = objects.get("ServingRuntime", "sentiment-onnx")["spec"]["containers"]
     assert container["image"].startswith("ml-deployment-blueprints/sentiment-edge:")
     assert container["command"] == ["python", "-m", "inference_services.sentiment.edge"]
     assert [port["name"] for port in container["ports"]] == ["http"]
+    small = {"cpu": "500m", "memory": "256Mi"}
+    assert container["resources"] == {"requests": small, "limits": small}
     assert [rule["name"] for rule in objects.get("HTTPRoute", "sentiment")["spec"]["rules"]] == ["explain", "predict"]
