@@ -15,6 +15,10 @@ from blueprints.sentiment.examples import Examples
 from blueprints.sentiment.quantization import quantize
 from blueprints.sentiment.temperature import fit_temperature
 from blueprints.sentiment.text_model import CONFIG, MODEL, TOKENIZER, TextModelConfig
+from blueprints.sentiment.text_reader import Ids, TextReader
+
+CALIBRATION = 256
+"""Texts that show the ranges of activations."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def prepare_for_serving(
 
     Args:
         trained: Folder of the text model in fp32.
-        validation: Rows that it has not learned from.
+        validation: Rows that it has not learned from; their texts, not their labels, also give the scales of int8.
         folder: Where the model to serve is written.
         int8_loss_limit: Accuracy that int8 may lose against fp32 on these rows, 0 to 1; 0 allows no loss.
         threads: Threads of the models.
@@ -56,7 +60,7 @@ def prepare_for_serving(
         raise ValueError(f"the model tells {config.labels} apart, and the validation rows have {validation.names}")
     config = config.model_copy(update={"temperature": 1.0, "precision": "fp32"})
     tokenizer, model = (trained / TOKENIZER).read_bytes(), (trained / MODEL).read_bytes()
-    small = quantize(model)
+    small = quantize(model, calibration_windows(TextReader(tokenizer, config), validation.texts))
     logits = {
         name: _logits(TextClassifier(content, tokenizer, config, threads=threads), validation.texts)
         for name, content in (("fp32", model), ("int8", small))
@@ -70,10 +74,12 @@ def prepare_for_serving(
     return Served(precision, accuracy["fp32"], accuracy["int8"], temperature, len(chosen) / 1e6)
 
 
-def _logits(classifier: TextClassifier, texts: list[str]) -> NDArray[np.float64]:
-    """Logits of whole texts, all their windows seen, up to a constant a text.
+def calibration_windows(reader: TextReader, texts: list[str]) -> list[Ids]:
+    """Windows of at most `CALIBRATION` texts, spread over all."""
+    sample = texts[:: max(1, len(texts) // CALIBRATION)][:CALIBRATION]
+    return [window for text in reader.encode(sample) for window in text.windows]
 
-    Texts go one by one: those of a batch share the scale of their int8 activations, so their logits would depend on who
-    stands beside them.
-    """
-    return np.asarray(np.log(np.maximum(classifier.classify(texts, batch=1), np.finfo(np.float64).tiny)))
+
+def _logits(classifier: TextClassifier, texts: list[str]) -> NDArray[np.float64]:
+    """Logits of whole texts, all their windows seen, up to a constant a text."""
+    return np.asarray(np.log(np.maximum(classifier.classify(texts), np.finfo(np.float64).tiny)))

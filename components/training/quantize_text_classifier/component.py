@@ -16,7 +16,7 @@ def quantize_text_classifier(
     """Quantizes a text model to int8, falls back to fp32 if that loses too much, and calibrates its probabilities.
 
     Args:
-        validation: Snapshot of rows that the model has not learned from.
+        validation: Snapshot of rows that the model has not learned from; some texts also give the scales of int8.
         model: The text model in fp32, a folder.
         quantized: The text model to serve, a folder; fp32 if int8 lost too much.
         metrics: Accuracy on the validation rows in both precisions, the chosen one, temperature, size.

@@ -74,7 +74,7 @@ def test_int8_that_loses_too_much_is_not_served(trained, tmp_path, monkeypatch):
     from blueprints.sentiment import served_model
     from blueprints.sentiment.encoder_graph import encoder_graph
 
-    monkeypatch.setattr(served_model, "quantize", lambda _: encoder_graph(wrong.encoder))
+    monkeypatch.setattr(served_model, "quantize", lambda *_: encoder_graph(wrong.encoder))
     served = prepare_for_serving(tmp_path / "trained", examples(100, seed=2), tmp_path / "served")
     assert served.accuracy_int8 < 0.5 < served.accuracy_fp32
     assert (served.precision, TextClassifier.open(tmp_path / "served").config.precision) == ("fp32", "fp32")
