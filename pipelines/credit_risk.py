@@ -14,10 +14,9 @@ from components.evaluation.evaluate_credit_risk.component import evaluate_credit
 from components.evaluation.explain_credit_risk.component import explain_credit_risk
 from components.registry.compare_with_champion.component import compare_with_champion
 from components.registry.package_credit_risk.component import package_credit_risk
-from components.registry.promote_model.component import promote_model
-from components.registry.register_model.component import register_model
 from components.training.score_baselines.component import score_baselines
 from components.training.train_credit_risk.component import train_credit_risk
+from pipelines.promotion import register_and_promote
 
 
 class Outputs(NamedTuple):
@@ -144,27 +143,13 @@ def credit_risk(
         tracking_uri=tracking_uri,
         seed=seed,
     )
-    registered = register_model(
-        package=packaged.outputs["package"],
-        evaluation_report=evaluated.outputs["report"],
-        backtest_report=backtested.outputs["report"],
-        fairness_report=audited.outputs["report"],
-        explanation_report=explained.outputs["report"],
-        registered_model=registered_model,
-        tracking_uri=tracking_uri,
-    ).after(compared)
-    for stateful in (compared, registered):
-        stateful.set_caching_options(enable_caching=False)
-    # kfp.local resolves a condition only on the output that a plain return value has.
-    with dsl.If(compared.outputs["Output"] == True, name="the gate allows it"):  # noqa: E712 - a KFP expression
-        promoted = promote_model(
-            version=registered.output,
-            reason=compared.outputs["reason"],
-            promoted_by=f"pipeline run {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
-            registered_model=registered_model,
-            tracking_uri=tracking_uri,
-        )
-        promoted.set_caching_options(enable_caching=False)
+    reports = {
+        "evaluation_report": evaluated.outputs["report"],
+        "backtest_report": backtested.outputs["report"],
+        "fairness_report": audited.outputs["report"],
+        "explanation_report": explained.outputs["report"],
+    }
+    registered = register_and_promote(compared, packaged.outputs["package"], reports, registered_model, tracking_uri)
     return Outputs(
         metrics=evaluated.outputs["metrics"],
         data_report=validated.outputs["report"],

@@ -10,14 +10,13 @@ from components.data.validate_dataset.component import validate_dataset
 from components.evaluation.evaluate_text_classifier.component import evaluate_text_classifier
 from components.registry.compare_text_classifiers.component import compare_text_classifiers
 from components.registry.package_text_classifier.component import package_text_classifier
-from components.registry.promote_model.component import promote_model
-from components.registry.register_model.component import register_model
 from components.training.check_text_method.component import check_text_method
 from components.training.distill_text_classifier.component import distill_text_classifier
 from components.training.finetune_text_classifier.component import finetune_text_classifier
 from components.training.quantize_text_classifier.component import quantize_text_classifier
 from components.training.score_text_baselines.component import score_text_baselines
 from components.training.train_text_head.component import train_text_head
+from pipelines.promotion import register_and_promote
 
 
 class Outputs(NamedTuple):
@@ -183,24 +182,8 @@ def sentiment(
         tracking_uri=tracking_uri,
         seed=seed,
     )
-    registered = register_model(
-        package=packaged.outputs["package"],
-        evaluation_report=evaluated.outputs["report"],
-        registered_model=registered_model,
-        tracking_uri=tracking_uri,
-    ).after(compared)
-    for stateful in (compared, registered):
-        stateful.set_caching_options(enable_caching=False)
-    # kfp.local resolves a condition only on the output that a plain return value has.
-    with dsl.If(compared.outputs["Output"] == True, name="the gate allows it"):  # noqa: E712 - a KFP expression
-        promoted = promote_model(
-            version=registered.output,
-            reason=compared.outputs["reason"],
-            promoted_by=f"pipeline run {dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
-            registered_model=registered_model,
-            tracking_uri=tracking_uri,
-        )
-        promoted.set_caching_options(enable_caching=False)
+    reports = {"evaluation_report": evaluated.outputs["report"]}
+    registered = register_and_promote(compared, packaged.outputs["package"], reports, registered_model, tracking_uri)
     return Outputs(
         metrics=evaluated.outputs["metrics"],
         data_report=validated.outputs["report"],

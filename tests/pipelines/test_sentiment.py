@@ -18,7 +18,8 @@ from pipelines.local_run import run_locally
 from pipelines.sentiment import sentiment
 
 ALWAYS = {
-    "check-text-method", "ingest-dataset", "validate-dataset", "split-dataset", "score-text-baselines", "evaluate-text-classifier",
+    "check-text-method",
+    "ingest-dataset", "validate-dataset", "split-dataset", "score-text-baselines", "evaluate-text-classifier",
     "package-text-classifier", "compare-text-classifiers", "register-model", "promote-model",
 }  # fmt: skip
 WITH_TORCH = {"finetune-text-classifier", "distill-text-classifier"}
