@@ -99,15 +99,15 @@ def _services(material: Material, logs: Path, python: Path, progress: Progress) 
 def _known_server(
     material: Material, logs: Path, progress: Progress
 ) -> list[contextlib.AbstractContextManager[Service]]:
-    """The known server at its best, to be started; none if it cannot be installed."""
+    """The known server at its best, to be started; none if it cannot be installed or does not start."""
     log = logs / "known.log"
     progress(f"the best setting of {known_server.NAME}")
     try:
         python = known_server.environment(logs / "known")
+        setting = known_server.best_setting(python, material.teacher, material.texts, log, progress)
     except RuntimeError as error:
         progress(f"without {known_server.REQUIREMENT}: {error}")
         return []
-    setting = known_server.best_setting(python, material.teacher, material.texts, log, progress)
     return [known_server.known_server(python, material.teacher, log, setting)]
 
 

@@ -40,8 +40,10 @@ class Setting:
 
     def words(self) -> str:
         """The setting, for people."""
-        waiting = f" within {self.batch_timeout * 1e3:g} ms" if self.max_batch_size > 1 else ""
-        return f"{self.workers} workers of {self.threads} threads, batches of at most {self.max_batch_size}{waiting}"
+        return (
+            f"workers {self.workers}, threads {self.threads}, max_batch_size {self.max_batch_size}, "
+            f"batch_timeout {self.batch_timeout:g} s"
+        )
 
 
 def grid(cores: int) -> list[Setting]:
