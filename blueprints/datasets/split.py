@@ -128,8 +128,8 @@ def _split_texts(frame: pd.DataFrame, text: str, schema: TableSchema, shares: tu
     distinct = distinct_texts(frame[text].tolist(), frame[schema.target].cat.codes.to_numpy())
     if not len(distinct.rows):
         raise DatasetError(
-            f"split: all of the {distinct.report.undecided} rows contradict each other: each text is there as often with "
-            f"another {schema.target!r}, so none is left; correct the labels"
+            f"split: all of the {distinct.report.undecided} rows contradict each other: each text is there as "
+            f"often with another {schema.target!r}, so none is left; correct the labels"
             if len(frame)
             else "split: the table has no rows"
         )

@@ -196,7 +196,7 @@ def test_texts_that_all_contradict_each_other_are_refused():
     schema = TEXTS.model_copy(update={"group": None})
     labels = pd.Categorical(["bad", "good"] * 4, ["bad", "fine", "good"])
     frame = pd.DataFrame({"text": np.repeat(WORDS[:4], 2), "label": labels})
-    with pytest.raises(DatasetError, match="all of the 8 rows contradict each other.*correct the labels"):
+    with pytest.raises(DatasetError, match=r"all of the 8 rows contradict each other.*correct the labels"):
         split(frame, schema)
     with pytest.raises(DatasetError, match="the table has no rows"):
         split(frame.iloc[:0], schema)
