@@ -15,6 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 from prometheus_client import Histogram
 
+from inference_services.serving.admission import Places
 from inference_services.serving.deadlines import HEADER, allowed_seconds
 from inference_services.serving.errors import RequestError, refuse, too_late
 from inference_services.serving.grpc_tensors import from_grpc, to_grpc
@@ -48,6 +49,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         options: The server's limits.
         metrics: Where calls are counted.
         log: Where calls are written.
+        places: The places that inference needs, REST's and gRPC's.
         predict_seconds: Times inference.
     """
 
@@ -58,12 +60,13 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         options: Options,
         metrics: RequestMetrics,
         log: RequestLog,
+        places: Places,
         predict_seconds: Histogram,
     ) -> None:
         self._model = model
         self._reader = reader
         self._options = options
-        self._in_flight = metrics.in_flight
+        self._places = places
         self._log = log
         methods = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name
         self._methods = {name: (metrics.grpc(name), described("call", method=name)) for name in methods}
@@ -79,9 +82,14 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             if request.ByteSize() > self._options.max_body * 2:
                 message = f"is larger than {self._options.max_body * 2} bytes: send fewer rows at a time"
                 raise refuse(("body",), message, "too_large", status=413)
-            call = from_grpc(self._reader, request, request_id, deadline)
-            with self._seconds.time():
-                outputs = await self._model.infer(call)
+            if not self._places.take():
+                raise self._places.full
+            try:
+                call = from_grpc(self._reader, request, request_id, deadline)
+                with self._seconds.time():
+                    outputs = await self._model.infer(call)
+            finally:
+                self._places.leave()
             response = pb.ModelInferResponse(
                 model_name=self._model.name, model_version=self._model.version, id=call.id or request_id
             )
@@ -165,7 +173,6 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
         seconds = self._options.request_timeout
         context.set_trailing_metadata((("x-request-id", request_id),))
         code, message = grpc.StatusCode.OK, ""
-        self._in_flight.inc()
         try:
             remaining = context.time_remaining()
             seconds = allowed_seconds(given.get(HEADER), seconds if remaining is None else min(seconds, remaining))
@@ -183,7 +190,6 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):  # type: ignore[mi
             _log.exception("call failed", extra={"fields": {"request_id": request_id, "method": method}})
             code, message = grpc.StatusCode.INTERNAL, "the server failed; the log has the request id"
         finally:
-            self._in_flight.dec()
             taken = time.perf_counter() - started
             answers, description = self._methods[method]
             answers.observe(code.name, taken)

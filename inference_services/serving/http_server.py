@@ -105,6 +105,21 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return bound
 
 
+def reserve(host: str, port: int) -> socket.socket:
+    """A socket that holds an address for processes that are to share it, and takes no connections.
+
+    As long as it is open the address can be bound as shared only: whoever wants it for himself, or to reserve it, is
+    told that it is taken.
+
+    Raises:
+        OSError: The port is taken, or the address is not this machine's.
+    """
+    held = bind(host, port)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return held
+
+
 def take_no_more(listening: socket.socket) -> None:
     """Has the kernel pass over new clients of a listening socket.
 

@@ -19,6 +19,8 @@ from inference_services.serving.workers import Worker
 
 # gRPC decodes a message before any of our code sees it; above this its own limit answers.
 _GRPC_MESSAGE = 16 * 1024 * 1024
+# Beyond this calls are refused without a look at them, health checks too; inference has its own limit far below.
+_MOST_CALLS = 1000
 
 
 class KServeServer(ModelServer):  # type: ignore[misc]
@@ -56,14 +58,16 @@ class KServeServer(ModelServer):  # type: ignore[misc]
     async def _start_grpc(self) -> grpc.aio.Server:
         options, rest = self._options, self._rest
         server = grpc.aio.server(
-            maximum_concurrent_rpcs=options.max_concurrency,
+            maximum_concurrent_rpcs=_MOST_CALLS + 4 * options.max_concurrency,
             options=[
                 ("grpc.max_receive_message_length", _GRPC_MESSAGE),
                 ("grpc.max_send_message_length", _GRPC_MESSAGE),
                 ("grpc.so_reuseport", int(self._shared)),
             ],
         )
-        service = InferenceService(self._model, rest.reader, options, rest.metrics, rest.log, rest.predict_seconds)
+        service = InferenceService(
+            self._model, rest.reader, options, rest.metrics, rest.log, rest.places, rest.predict_seconds
+        )
         add_GRPCInferenceServiceServicer_to_server(service, server)
         host = f"[{options.host}]" if ":" in options.host else options.host
         try:

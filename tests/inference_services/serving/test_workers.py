@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ import httpx
 import pytest
 from kserve import InferenceGRPCClient, InferInput, InferRequest
 
+from inference_services.serving.http_server import bind, reserve
 from tests.inference_services.bad_input import CODES
 from tests.inference_services.conftest import start
 
@@ -166,3 +168,26 @@ def test_workers_end_with_a_parent_that_is_killed(credit_package, tmp_path):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     running.client.close()
+
+
+def test_servers_do_not_share_a_port_by_mistake(server, credit_package, tmp_path):
+    for flag, port in (("--grpc_port", server.grpc_port), ("--http_port", server.http_port)):
+        other = start("predictor", credit_package.folder, tmp_path, "--workers=2", f"{flag}={port}")
+        assert other.process.wait(60) == 1
+        assert f"give another {flag}" in other.log.read_text()
+        other.client.close()
+
+
+def test_a_reserved_port_is_for_those_that_share_it():
+    with reserve("127.0.0.1", 0) as held:
+        port = held.getsockname()[1]
+        for take in (bind, reserve):
+            with pytest.raises(OSError, match="in use"):
+                take("127.0.0.1", port)
+        workers = [bind("127.0.0.1", port, shared=True) for _ in range(2)]
+        for worker in workers:
+            worker.listen()
+        for _ in range(10):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        for worker in workers:
+            worker.close()
