@@ -47,11 +47,11 @@ class FineTuningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: float = Field(default=3.0, gt=0, le=100)
+    epochs: float = Field(default=4.0, gt=0, le=100)
     learning_rate: float = Field(default=1e-4, gt=0, lt=1)
     layer_decay: float = Field(default=0.9, gt=0, le=1)
     batch_size: int = Field(default=32, ge=1, le=1024)
-    max_tokens: int = Field(default=128, ge=8, le=512)
+    max_tokens: int = Field(default=256, ge=8, le=512)
     sharpness: float = Field(default=2.0, ge=0)
     evaluations: int = Field(default=2, ge=1)
     patience: int = Field(default=4, ge=1)

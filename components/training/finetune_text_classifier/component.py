@@ -11,7 +11,7 @@ def finetune_text_classifier(
     validation: Input[Dataset],
     model: Output[Model],
     metrics: Output[Metrics],
-    epochs: float = 3.0,
+    epochs: float = 4.0,
     learning_rate: float = 1e-4,
     batch_size: int = 32,
     seed: int = 7,
