@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from benchmarks.sentiment.material import SEED, STUDENT, TEACHER, Material
 
 if TYPE_CHECKING:
     from blueprints.sentiment.classifier import TextClassifier
+    from blueprints.sentiment.examples import Examples
 
 
 def quality(material: Material) -> dict[str, Figure]:
@@ -21,17 +23,16 @@ def quality(material: Material) -> dict[str, Figure]:
     from blueprints.sentiment.evaluation import TextEvaluation
     from blueprints.sentiment.examples import Examples
 
-    test = read_snapshot(material.folder / "test")
-    rows = Examples.of(test.frame, test.schema)
+    snapshots = [read_snapshot(material.folder / part) for part in ("validation", "test")]
+    validation, rows = (Examples.of(part.frame, part.schema) for part in snapshots)
     models = {
         "teacher": TextClassifier.open(material.folder / f"{TEACHER}-served", threads=2),
         "student": TextClassifier.open(material.folder / f"{STUDENT}-served", threads=2),
         "fp32": TextClassifier.open(material.folder / TEACHER, threads=2),
-        "int8": in_int8(material.folder / TEACHER),
+        "int8": in_int8(material.folder / TEACHER, validation),
         "student fp32": TextClassifier.open(material.folder / STUDENT, threads=2),
     }
-    # One at a time, as requests come: texts of a batch share the scale of their int8 activations.
-    hits = {name: model.classify(rows.texts, batch=1).argmax(axis=1) == rows.labels for name, model in models.items()}
+    hits = {name: model.classify(rows.texts).argmax(axis=1) == rows.labels for name, model in models.items()}
     accuracy = {name: float(right.mean()) for name, right in hits.items()}
     evaluation = TextEvaluation.model_validate_json((material.folder / f"{TEACHER}-evaluation.json").read_bytes())
     best = evaluation.best_baseline
@@ -73,14 +74,14 @@ def quality(material: Material) -> dict[str, Figure]:
     }
 
 
-def in_int8(folder: Path) -> TextClassifier:
-    """A text model in int8, even if it is served in fp32 because int8 loses too much."""
+def in_int8(folder: Path, validation: Examples) -> TextClassifier:
+    """A text model in int8 as it would be served, even if it is served in fp32 because int8 loses too much."""
     from blueprints.sentiment.classifier import TextClassifier
-    from blueprints.sentiment.quantization import quantize
-    from blueprints.sentiment.text_model import CONFIG, MODEL, TOKENIZER, TextModelConfig
+    from blueprints.sentiment.served_model import prepare_for_serving
 
-    model, tokenizer, config = ((folder / name).read_bytes() for name in (MODEL, TOKENIZER, CONFIG))
-    return TextClassifier(quantize(model), tokenizer, TextModelConfig.model_validate_json(config), threads=2)
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        prepare_for_serving(folder, validation, Path(scratch), int8_loss_limit=1.0)
+        return TextClassifier.open(Path(scratch), threads=2)
 
 
 def _precision(material: Material, name: str) -> str:

@@ -21,8 +21,9 @@ from benchmarks.sentiment.pressure import recovery_seconds
 from benchmarks.sentiment.quality import in_int8
 from benchmarks.sentiment.services import Service
 from benchmarks.sentiment.throughput import STUDENT, TEACHER, USUAL, USUAL_ONE_THREAD, Effort, Point
+from blueprints.sentiment.classifier import TextClassifier
 from blueprints.sentiment.encoder import HEAD_BIAS, HEAD_WEIGHT
-from tests.tiny_encoder import tiny_encoder
+from tests.tiny_encoder import examples, tiny_encoder
 
 
 def load(rate, latency=0.01, seconds=10.0, status=200):
@@ -170,15 +171,25 @@ def test_all_code_that_trains_decides_about_a_new_training():
     assert found == set(material._TRAINING)
 
 
-def test_the_served_graph_is_written_anew_from_the_weights(tmp_path):
+def trained_encoder():
     encoder = tiny_encoder()
     weights = {**encoder.weights, HEAD_WEIGHT: np.ones((2, 32), np.float32), HEAD_BIAS: np.zeros(2, np.float32)}
-    replace(encoder, weights=weights).save(tmp_path / "encoder")
+    return replace(encoder, weights=weights)
+
+
+def test_the_served_graph_is_written_anew_from_the_weights(tmp_path):
+    trained_encoder().save(tmp_path / "encoder")
     (tmp_path / "model.onnx").write_bytes(b"of old code")
     write_graph(tmp_path, ("negative", "positive"), "finetuned")
-    classifier = in_int8(tmp_path)
+    classifier = TextClassifier.open(tmp_path)
     assert classifier.config.method == "finetuned"
     assert classifier.classify(["good"]).shape == (1, 2)
+
+
+def test_what_int8_loses_is_measured_even_if_fp32_is_served(tmp_path):
+    trained_encoder().save(tmp_path / "encoder")
+    write_graph(tmp_path, ("negative", "positive"), "finetuned")
+    assert in_int8(tmp_path, examples(40)).config.precision == "int8"
 
 
 def test_the_known_server_is_tried_with_and_without_batches_on_any_number_of_cores():
