@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from blueprints.model_package import Lineage, ModelPackage, Signature, write_package
 from blueprints.provenance import installed_versions, trace_lineage
-from blueprints.schema import Column, TableSchema
+from blueprints.schema import Column
 from blueprints.sentiment import MODEL_NAME
 from blueprints.sentiment.classifier import TextClassifier, model_files
 from blueprints.sentiment.evaluation import TextEvaluation
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from blueprints.datasets import Snapshot, SnapshotInfo
 
 SHORTEST, LONGEST = 3, 512
-"""Characters of a text where the schema of the data says nothing."""
+"""Characters of a text where the schema of the data says nothing and training texts are no longer."""
 
 _PACKAGES = ("onnxruntime", "onnx", "tokenizers", "scikit-learn", "numpy", "ml-deployment-blueprints")
 
@@ -86,21 +86,22 @@ def package_model(
     return write_package(
         folder,
         files=model_files(model),
-        signature=Signature(model_name=MODEL_NAME, inputs=(input_column(training.schema),), outputs=outputs),
+        signature=Signature(model_name=MODEL_NAME, inputs=(input_column(training),), outputs=outputs),
         lineage=lineage,
         reference=reference,
         model_card=model_card(config, lineage, training.info, evaluation),
     )
 
 
-def input_column(schema: TableSchema) -> Column:
+def input_column(training: Snapshot) -> Column:
     """The one input, under the name that requests have, with the words and bounds of the data's text column."""
-    (column,) = (one for one in schema.features() if one.kind == "text")
+    (column,) = (one for one in training.schema.features() if one.kind == "text")
+    longest = max(LONGEST, int(training.frame[column.name].str.len().max()))
     return column.model_copy(
         update={
             "name": TEXT,
             "minimum_length": SHORTEST if column.minimum_length is None else column.minimum_length,
-            "maximum_length": LONGEST if column.maximum_length is None else column.maximum_length,
+            "maximum_length": longest if column.maximum_length is None else column.maximum_length,
             "nullable": False,
         }
     )

@@ -43,6 +43,34 @@ def test_targets_are_the_labels_or_as_sure_as_people_were():
     assert soft[2, 1] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
+def test_where_the_valence_is_missing_or_contradicts_the_label_the_label_counts():
+    schema = parse_schema(SCHEMA.replace("kind: number", "kind: number, nullable: true"))
+    for doubtful in (None, np.nan, 0.0, -3.0):
+        frame = FRAME.assign(valence=pd.Series([-2.0, doubtful, 0.5], dtype="Float64"))
+        targets = Examples.of(frame, schema).targets(2.0)
+        assert targets[1].tolist() == [0, 1]
+        assert 0.5 < targets[0, 0] < 1
+        assert np.isfinite(targets).all()
+    missing = FRAME.assign(valence=pd.Series([None] * 3, dtype="Float64"))
+    assert Examples.of(missing, schema).targets(2.0).tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("valence", "words"),
+    [([2.0, -3.0, -0.5], "3 of 3 signs contradict"), ([-2.0, 40.0, 1.0], "-4 to 4"), ([-2.0, np.inf, 1.0], "-4 to 4")],
+)
+def test_a_column_that_means_something_else_is_no_target(valence, words):
+    found = Examples.of(FRAME.assign(valence=valence), parse_schema(SCHEMA))
+    with pytest.raises(ValueError, match=words):
+        found.targets(2.0)
+    assert found.targets(0).tolist() == [[1, 0], [0, 1], [0, 1]]
+
+
+def test_a_valence_that_is_no_number_is_left_alone():
+    schema = SCHEMA.replace("{name: valence, kind: number}", "{name: valence, kind: category, categories: [mild, hot]}")
+    assert Examples.of(FRAME.assign(valence=["mild", "hot", "mild"]), parse_schema(schema)).valence is None
+
+
 def test_a_table_without_valence_has_sure_targets():
     schema = SCHEMA.replace("  - {name: valence, kind: number}\n", "")
     assert Examples.of(FRAME.drop(columns="valence"), parse_schema(schema)).targets(2.0)[2].tolist() == [0, 1]

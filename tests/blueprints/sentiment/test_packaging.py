@@ -86,10 +86,15 @@ def test_any_label_makes_a_column_of_its_own(labels):
     assert [column.title for column in probabilities] == [f"probability of {name}" for name in labels]
 
 
-def test_own_bounds_of_a_text_are_kept():
-    columns = (Column(name="t", kind="text", minimum_length=0, maximum_length=9), *SCHEMA.columns[1:2])
-    column = input_column(TableSchema(columns=columns, target="label"))
-    assert (column.minimum_length, column.maximum_length) == (0, 9)
+@pytest.mark.parametrize(
+    ("bounds", "longest", "expected"), [({"minimum_length": 0, "maximum_length": 9}, 9, (0, 9)), ({}, 9, (3, 512)),
+    ({}, 2000, (3, 2000)), ({"maximum_length": 3000}, 2000, (3, 3000))],
+)  # fmt: skip
+def test_bounds_are_those_of_the_schema_or_admit_what_was_trained_on(bounds, longest, expected):
+    schema = TableSchema(columns=(Column(name="t", kind="text", **bounds), SCHEMA.columns[1]), target="label")
+    frame = pd.DataFrame({"t": ["a film", "a" * longest], "label": ["negative", "positive"]})
+    column = input_column(Snapshot(frame, schema, INFO))
+    assert (column.minimum_length, column.maximum_length) == expected
 
 
 def test_the_reference_is_a_seeded_sample_of_training_texts_with_their_answers(write, model):
