@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -30,14 +31,8 @@ TEACHER, STUDENT = "teacher", "student"
 PARTS = ("train", "validation", "test")
 _ENCODER = "encoder"
 _METHODS: Mapping[str, Literal["finetuned", "distilled"]] = {TEACHER: "finetuned", STUDENT: "distilled"}
-# What decides the trained weights. The graph they are written as and what serves them do not: packages are made anew.
-_TRAINING = (
-    "benchmarks/sentiment/training.py",
-    *(
-        f"blueprints/sentiment/{name}.py"
-        for name in ("encoder", "examples", "finetuning", "distillation", "torch_model", "torch_training")
-    ),
-)
+# What training imports and its weights do not depend on: the graph is written anew, with all that comes after it.
+_AFTERWARDS = {"encoder_graph", "text_model", "text_reader"}
 _TEXTS = 2_000
 _SHORT_CHARACTERS = 60
 _LONG_TOKENS = 200
@@ -133,9 +128,22 @@ def training_key(split: Split, schema: TableSchema, torch: str) -> str:
     digest = hashlib.sha256(f"{schema.model_dump_json()} {torch} {SEED}".encode())
     for part in PARTS:
         digest.update(f"\n{part}\n{getattr(split, part).to_csv(index=False)}".encode())
-    for file in _TRAINING:
-        digest.update((PROJECT / file).read_bytes())
+    for file in training_code(PROJECT):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def training_code(project: Path) -> list[Path]:
+    """The modules that decide the trained weights: what the training script imports of the blueprint, on and on."""
+    found: set[Path] = set()
+    waiting = [project / "benchmarks" / "sentiment" / "training.py"]
+    while waiting:
+        file = waiting.pop()
+        found.add(file)
+        names = set(re.findall(r"^ *from blueprints\.sentiment\.(\w+) import", file.read_text(), re.MULTILINE))
+        files = {project / "blueprints" / "sentiment" / f"{name}.py" for name in names - _AFTERWARDS}
+        waiting += files - found
+    return sorted(found)
 
 
 def _shares() -> dict[str, float]:

@@ -1,9 +1,8 @@
 """What the sentiment benchmark makes of its measurements."""
 
-import ast
 import json
+import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +14,7 @@ from benchmarks.load import Load
 from benchmarks.sentiment import material, throughput
 from benchmarks.sentiment.footprint import size_mb
 from benchmarks.sentiment.known_server import grid
-from benchmarks.sentiment.material import training_key, write_graph
+from benchmarks.sentiment.material import training_code, training_key, write_graph
 from benchmarks.sentiment.plot import latency_throughput
 from benchmarks.sentiment.pressure import recovery_seconds
 from benchmarks.sentiment.quality import in_int8
@@ -137,38 +136,25 @@ def parts(train="good", validation="so so", test="bad"):
 def test_other_rows_code_or_torch_are_trained_anew(tmp_path, monkeypatch):
     schema = SimpleNamespace(model_dump_json=lambda: "{}")
     key = training_key(parts(), schema, "2.13.0")
-    assert training_key(parts(), schema, "2.13.0") == key
     others = [
         training_key(parts(train="so so", validation="good"), schema, "2.13.0"),
         training_key(parts(), schema, "2.14.0"),
     ]
-    for file in material._TRAINING:
-        code = tmp_path / file
-        code.parent.mkdir(parents=True, exist_ok=True)
-        code.write_bytes((material.PROJECT / file).read_bytes())
+    for folder in ("benchmarks/sentiment", "blueprints/sentiment"):
+        shutil.copytree(material.PROJECT / folder, tmp_path / folder)
     monkeypatch.setattr(material, "PROJECT", tmp_path)
+    for name in ("encoder_graph", "quantization", "served_model", "temperature"):
+        (tmp_path / f"blueprints/sentiment/{name}.py").write_text("changed")
     assert training_key(parts(), schema, "2.13.0") == key
-    (tmp_path / material._TRAINING[-1]).write_text("changed")
+    (tmp_path / "blueprints/sentiment/torch_training.py").write_text("changed")
     others.append(training_key(parts(), schema, "2.13.0"))
     assert len({key, *others}) == 4
 
 
 def test_all_code_that_trains_decides_about_a_new_training():
-    """Modules that `training.py` leads to; those of what is written afterwards are none of it."""
-    afterwards = {"encoder_graph", "text_model", "text_reader"}
-    root = Path(material.__file__).parents[2]
-    found, waiting = set(), ["benchmarks/sentiment/training.py"]
-    while waiting:
-        file = waiting.pop()
-        found.add(file)
-        for node in ast.walk(ast.parse((root / file).read_text())):
-            module = node.module if isinstance(node, ast.ImportFrom) else None
-            if module and module.startswith("blueprints.sentiment."):
-                name = module.rsplit(".", 1)[1]
-                other = f"blueprints/sentiment/{name}.py"
-                if name not in afterwards and other not in found:
-                    waiting.append(other)
-    assert found == set(material._TRAINING)
+    names = {file.stem for file in training_code(material.PROJECT)}
+    assert {"training", "encoder", "examples", "finetuning", "distillation", "torch_model", "torch_training"} <= names
+    assert not {"encoder_graph", "quantization", "served_model", "temperature", "classifier"} & names
 
 
 def trained_encoder():
