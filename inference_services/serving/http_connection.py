@@ -7,14 +7,16 @@ there, and may refuse it then; when its body is there, to answer it; and when it
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httptools
 
-# A head may be this long, or as long as what arrives at one time.
+# A head, or the trailers, may be this long, or as long as what arrives at one time.
 _MAX_HEAD = 64 * 1024
 _LINGER_S = 2.0
+_log = logging.getLogger("serving")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -31,7 +33,7 @@ class Exchange:
         more: Whether more of it is to come.
         keep_alive: Whether the connection stays open after the answer.
         answered: Whether it has its answer; what comes of its body after that is thrown away.
-        fault: Status that it is to be refused with, for what is wrong with its form: 400, 413, 431; else 0.
+        fault: Status that it is to be refused with, for what is wrong with it: 400, 413, 431, 505; or 500; else 0.
         state: The application's own.
     """
 
@@ -67,6 +69,10 @@ class Exchange:
     def body(self) -> bytes:
         """What has come of the body."""
         return self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+
+    def stays_open(self) -> bool:
+        """Whether the connection may stay open: who asked first may send the body after a refusal, or may not."""
+        return self.keep_alive and not (self.more and b"expect" in self.headers)
 
     def answer(self, response: bytes, *, keep_alive: bool) -> None:
         """Sends the whole response, head and body; closes the connection after it unless it is to stay open."""
@@ -160,10 +166,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        if self._reading is None:
-            if self._last:
-                return
-            self._head_size += len(data)
+        if self._reading is None and self._last:
+            return
+        self._head_size += len(data)
         while data and self._parser is not None:
             try:
                 self._parser.feed_data(data)
@@ -174,17 +179,26 @@ class Connection(asyncio.Protocol):
                 data = self._without_upgrade() + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
                 continue
-            except httptools.HttpParserError:
-                if not self._last or self._reading is not None:
+            except httptools.HttpParserError as error:
+                if isinstance(error, httptools.HttpParserCallbackError):
+                    _log.exception("request failed")
+                    self._broken(500)
+                elif not self._last or self._reading is not None:
                     self._broken(400)
                 return
             break
-        if self._reading is None and self._head_size > _MAX_HEAD:
+        if self._head_size > _MAX_HEAD and not (self._reading is None and self._last):
             self._broken(431)
 
     def eof_received(self) -> bool:
-        """See `asyncio.Protocol`. A client that sends no more has gone."""
-        return False
+        """See `asyncio.Protocol`. A client that sends no more may wait for an answer, or have gone: soon it has."""
+        last = self._waiting[-1] if self._waiting else self._current
+        if last is None or last is self._reading:
+            return False
+        last.keep_alive = False
+        self._last = True
+        self._loop.call_later(_LINGER_S, self._transport.abort)
+        return True
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
@@ -208,16 +222,29 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; or a trailer, which nobody looks at."""
-        self._headers[name.lower()] = value
+        if self._reading is not None:
+            return
+        name = name.lower()
+        if name == b"host" and name in self._headers:
+            value = self._headers[name] + b"," + value
+        self._headers[name] = value
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         parser = self._parser
         if self._last or parser.should_upgrade():
             return
-        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
-        exchange = Exchange(self, parser.get_method(), self._url, self._headers, keep_alive=keep_alive)
-        self._headers = {}
+        headers, self._headers = self._headers, {}
+        version, fault = parser.get_http_version(), 0
+        if version == "1.0":
+            headers.pop(b"expect", None)
+        elif version != "1.1":
+            fault = 505
+        elif b"," in headers.get(b"host", b","):  # there is none, or there are two
+            fault = 400
+        keep_alive = parser.should_keep_alive() and version == "1.1" and not fault
+        exchange = Exchange(self, parser.get_method(), self._url, headers, keep_alive=keep_alive)
+        exchange.fault = fault
         self._head_size = 0
         self._last = not keep_alive
         self._reading = exchange
@@ -229,6 +256,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._head_size -= len(body)
         exchange = self._reading
         if exchange is None or exchange.answered:
             return
@@ -241,8 +269,13 @@ class Connection(asyncio.Protocol):
             if exchange is self._current:
                 self._application.refuse(exchange)
 
+    def on_chunk_header(self) -> None:
+        """A chunk begins, or the trailers do."""
+        self._head_size = 0
+
     def on_message_complete(self) -> None:
         """The body is there."""
+        self._head_size = 0
         exchange, self._reading = self._reading, None
         if exchange is None:
             return
@@ -261,8 +294,7 @@ class Connection(asyncio.Protocol):
         exchange.parts.clear()
         self._transport.write(response)
         self.idle_since = self._loop.time()
-        if not keep_alive or (exchange.more and b"expect" in exchange.headers):
-            # After a refusal nobody knows whether a client that asked first sends its body all the same.
+        if not keep_alive:
             self._hang_up(unread=exchange.more or exchange.fault > 0)
         elif not exchange.more:
             self._done()
@@ -280,8 +312,7 @@ class Connection(asyncio.Protocol):
         if b"close" in self._headers.get(b"connection", b"").lower():
             headers[b"connection"] = b"close"
         request = (self._parser.get_method(), self._url, self._parser.get_http_version().encode())
-        lines = [b"%b %b HTTP/%b" % request, *(b"%b: %b" % header for header in headers.items()), b"\r\n"]
-        return b"\r\n".join(lines)
+        return b"\r\n".join([b"%b %b HTTP/%b" % request, *(b"%b: %b" % item for item in headers.items()), b"\r\n"])
 
     def _begin(self, exchange: Exchange) -> None:
         self._current = exchange
@@ -340,9 +371,9 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _broken(self, status: int) -> None:
-        """What came last is no HTTP: it is refused in its turn, and nothing after it is read."""
+        """What came last is no HTTP, or broke the application: it is refused in its turn, and no more is read."""
         self._last = True
-        broken, self._reading = self._reading, None
+        broken, self._reading = self._reading or (self._current if status == 500 else None), None
         if broken is None:
             broken = Exchange(self, b"", b"", {}, keep_alive=False)
             self._waiting.append(broken)

@@ -31,6 +31,7 @@ _MODEL_PATH = re.compile(r"/v[12]/models/(?P<model>[^/:]+)(/versions/(?P<version
 _UNKNOWN_ROUTE = "unknown"
 _TIMEOUT = HEADER.encode()
 _CLIENT_GONE = 499
+_FAILED = "the server failed; the log has the request id"
 # A body that comes must come at once: who sends slowly holds memory, but no place of those that are worked on.
 _BODY_S = 10.0
 _TICK_S = 0.002  # an event loop's timers are no finer
@@ -178,6 +179,10 @@ class RestApplication:
             error = _too_large(self.max_body)
         elif exchange.fault == 431:
             error = refuse(("header",), "the head of the request is too long", "too_large", status=431)
+        elif exchange.fault == 500:
+            error = refuse(("server",), _FAILED, "fault", status=500)
+        elif exchange.fault == 505:
+            error = refuse(("request",), "speak HTTP/1.1", "malformed", status=505)
         else:
             error = refuse(("request",), "this is no HTTP/1.1 request", "malformed", status=400)
         self._answer(exchange, _refusal(error))
@@ -251,7 +256,7 @@ class RestApplication:
 
     def _answer(self, exchange: Exchange, reply: Reply) -> None:
         work: _Work = exchange.state
-        keep_alive = exchange.keep_alive and not self.draining
+        keep_alive = exchange.stays_open() and not self.draining
         kind = (reply.status, reply.media_type, reply.headers)
         head = self._heads.get(kind) or self._head(kind)
         response = b"%bdate: %b\r\ncontent-length: %d\r\nx-request-id: %b%b\r\n\r\n%b" % (
@@ -368,7 +373,7 @@ def _too_large(limit: int) -> RequestError:
 def _failed(request_id: str, path: str) -> Reply:
     """The answer when the server itself fails: the caller gets a plain message, the log the trace."""
     _log.exception("request failed", extra={"fields": {"request_id": request_id, "path": path}})
-    return _refusal(refuse(("server",), "the server failed; the log has the request id", "fault", status=500))
+    return _refusal(refuse(("server",), _FAILED, "fault", status=500))
 
 
 def _refusal(error: RequestError) -> Reply:

@@ -106,6 +106,9 @@ def test_garbage_is_refused_after_what_came_before_it_and_ends_the_connection(ga
         b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n{}",
         b"POST /echo HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"GET /hello HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET /hello HTTP/1.1\r\n\r\n",
+        b"GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        b"GET /hello HTTP/1.1\r\nhost: a\r\nhost: b\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
         b"CONNECT host:80 HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
 )
@@ -131,6 +134,95 @@ def test_a_head_without_end_is_cut_off(head):
             reader, writer = await server.connect()
             writer.write(head)
             assert (await answer(reader)).status == 431
+            writer.close()
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("end", [b"t: %b\r\n" % (b"v" * 600), b"v" * 600])
+def test_trailers_without_end_are_cut_off_and_not_kept(end):
+    async def scenario():
+        async with serving() as server:
+            reader, writer = await server.connect()
+            writer.write(post("/echo", b"", "transfer-encoding: chunked\r\n", length=False) + b"2\r\n{}\r\n0\r\nt: v")
+            for _ in range(1_000):
+                writer.write(end)
+            got = await answer(reader)
+            assert (got.status, got.headers["connection"]) == (431, "close")
+            assert server.application._incomplete == 0
+            assert not any(connection._headers for connection in server.http._connections)
+            writer.transport.abort()
+
+    uvloop.run(scenario())
+
+
+def test_many_small_chunks_and_a_trailer_are_a_request():
+    async def scenario():
+        async with serving() as server:
+            reader, writer = await server.connect()
+            body = b"1\r\nx\r\n" * 100_000 + b"0\r\ntrailer: x\r\nhost: y\r\n\r\n"
+            writer.write(post("/echo", b"", "transfer-encoding: chunked\r\n", length=False) + body + GET)
+            assert (await answer(reader)).body == b"x" * 100_000
+            assert (await answer(reader)).body == b"hello"
+            writer.close()
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /hello HTTP/2.0\r\nhost: x\r\n\r\n", (400, 505)),
+        (b"GET /hello HTTP/0.9\r\n\r\n", (400, 505)),
+        (b"GET http://[::1/hello HTTP/1.1\r\nhost: x\r\n\r\n", (400,)),
+        (b"POST /echo HTTP/1.0\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\n{}", (200,)),
+    ],
+)
+def test_other_versions_and_urls_that_are_none(request_, status):
+    async def scenario():
+        async with serving() as server:
+            reader, writer = await server.connect()
+            writer.write(request_)
+            assert (await answer(reader)).status in status
+            writer.close()
+
+    uvloop.run(scenario())
+
+
+@pytest.mark.parametrize("callback", ["run", "begin"])
+def test_a_fault_of_the_server_is_a_500_and_in_the_log(monkeypatch, caplog, callback):
+    async def scenario():
+        async with serving() as server:
+
+            def fail(*_):
+                raise RuntimeError("secret")
+
+            broken = "run" if callback == "run" else "_find"
+            monkeypatch.setattr(server.application, broken, fail)
+            reader, writer = await server.connect()
+            writer.write(post("/echo?x=1"))
+            got = await answer(reader)
+            assert got.status == 500
+            assert b"secret" not in got.body
+            assert "secret" in caplog.text
+            assert server.in_flight() == 0
+            writer.close()
+
+    uvloop.run(scenario())
+
+
+def test_a_client_that_ends_its_side_after_its_requests_gets_its_answers():
+    async def scenario():
+        async with serving() as server:
+            reader, writer = await server.connect()
+            writer.write(post("/hold") + post("/echo", b"two") + GET)
+            writer.write_eof()
+            await asyncio.sleep(0.1)
+            server.released.set()
+            assert (await answer(reader)).status == 200
+            assert (await answer(reader)).body == b"two"
+            assert (await answer(reader)).body == b"hello"
+            assert await asyncio.wait_for(reader.read(), 1) == b""
             writer.close()
 
     uvloop.run(scenario())
@@ -162,7 +254,7 @@ def test_a_client_that_asks_first_is_told_to_go_on_or_refused_before_it_sends():
             assert (await answer(reader)).body == b"one"
             writer.write(head.replace(b"length: 3", b"length: 3000"))
             got = await answer(reader)
-            assert (got.status, await reader.read()) == (413, b"")
+            assert (got.status, got.headers["connection"], await reader.read()) == (413, "close", b"")
             writer.close()
 
     uvloop.run(scenario())

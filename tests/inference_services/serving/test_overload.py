@@ -67,7 +67,7 @@ def test_a_body_that_dribbles_is_given_up(header, status):
     async def scenario():
         async with serving(request_timeout=0.2) as server:
             reader, writer = await server.connect()
-            writer.write(f"POST /echo HTTP/1.1\r\n{JSON}{header}content-length: 50\r\n\r\n{{".encode())
+            writer.write(f"POST /echo HTTP/1.1\r\nhost: x\r\n{JSON}{header}content-length: 50\r\n\r\n{{".encode())
             late = await answer(reader)
             assert (late.status, late.headers["connection"]) == (status, "close")
             assert await reader.read() == b""
@@ -84,11 +84,11 @@ def test_a_full_server_refuses_before_the_body_and_keeps_the_connection():
                 writer.write(post("/hold"))
             await eventually(lambda: server.in_flight() == 2)
             reader, writer = await server.connect()
-            writer.write(f"POST /echo HTTP/1.1\r\n{JSON}content-length: 3\r\n\r\n".encode())
+            writer.write(f"POST /echo HTTP/1.1\r\nhost: x\r\n{JSON}content-length: 3\r\n\r\n".encode())
             full = await answer(reader)  # nothing of the body has been sent
             assert (full.status, full.headers["retry-after"]) == (429, "1")
             assert b'"type":"overloaded"' in full.body
-            writer.write(b"one" + b"GET /hello HTTP/1.1\r\n\r\n")
+            writer.write(b"one" + b"GET /hello HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await answer(reader)).body == b"hello"  # what is no work is answered all the same
             server.released.set()
             for one, _ in held:
