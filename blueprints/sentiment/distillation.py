@@ -115,7 +115,7 @@ def distil(
     history = fit(student, lengths, loss, accuracy, config.schedule, checkpoints=checkpoints, progress=progress)
     trained = to_encoder(student, smaller.tokenizer, smaller.config)
     check_graph(student, trained, choosing[:SAMPLE])
-    return Trained(trained, history)
+    return Trained(trained, history, config.max_tokens)
 
 
 def kept_layers(layers: int, student_layers: int) -> tuple[int, ...]:

@@ -38,7 +38,7 @@ class FineTuningConfig(BaseModel):
         learning_rate: Highest rate of the topmost layer.
         layer_decay: What the rate is multiplied with from each layer to the one below.
         batch_size: Texts in one step.
-        max_tokens: Tokens of a training text that are read, special tokens included.
+        max_tokens: Tokens of a text that are read in training, and of a window when it serves, special ones included.
         sharpness: How steeply a text's `valence` turns into the share of its label, see `Examples.targets`.
         evaluations: Looks at the validation rows an epoch.
         patience: Looks without a better accuracy after which training stops.
@@ -70,16 +70,23 @@ class Trained:
     Attributes:
         encoder: Encoder and head.
         history: Accuracy at each look at the validation rows, 0 to 1; the best one is the encoder's.
+        max_tokens: Tokens of a text that it read, and of the windows that it will.
     """
 
     encoder: Encoder
     history: list[float]
+    max_tokens: int
 
     def save(self, folder: Path, labels: tuple[str, ...], method: Literal["finetuned", "distilled"]) -> None:
         """Writes the text model in fp32, and beside it, in `encoder/`, what training can go on from."""
         shape = self.encoder.config
         config = TextModelConfig(
-            labels=labels, pad_id=shape.pad_token_id, layers=shape.num_hidden_layers, method=method
+            labels=labels,
+            max_tokens=self.max_tokens,
+            overlap=self.max_tokens // 4,
+            pad_id=shape.pad_token_id,
+            layers=shape.num_hidden_layers,
+            method=method,
         )
         write_text_model(folder, encoder_graph(self.encoder), self.encoder.tokenizer, config)
         self.encoder.save(folder / ENCODER)
@@ -125,7 +132,7 @@ def finetune(
     history = fit(model, lengths, loss, accuracy, config.schedule, checkpoints=checkpoints, progress=progress)
     trained = to_encoder(model, encoder.tokenizer, encoder.config)
     check_graph(model, trained, choosing[:SAMPLE])
-    return Trained(trained, history)
+    return Trained(trained, history, config.max_tokens)
 
 
 def token_windows(texts: list[str], encoder: Encoder, max_tokens: int) -> list[Ids]:

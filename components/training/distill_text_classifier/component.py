@@ -32,12 +32,12 @@ def distill_text_classifier(
         batch_size: Texts in one step.
         seed: Seed of order, changed texts and dropout.
     """
-    import shutil
     from pathlib import Path
 
     from blueprints.datasets import read_snapshot
     from blueprints.progress import report_progress
     from blueprints.provenance import installed_versions
+    from blueprints.sentiment.checkpoints import kept_checkpoints
     from blueprints.sentiment.distillation import DistillationConfig, distil
     from blueprints.sentiment.encoder import Encoder
     from blueprints.sentiment.examples import Examples
@@ -48,17 +48,17 @@ def distill_text_classifier(
     config = DistillationConfig(
         student_layers=layers, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed
     )
-    checkpoints = Path(model.path) / "checkpoints"
-    trained = distil(
-        examples,
-        Examples.of(choosing.frame, choosing.schema),
-        Encoder.load(Path(teacher.path) / ENCODER),
-        config,
-        checkpoints=checkpoints,
-        progress=report_progress,
-    )
-    trained.save(Path(model.path), examples.names, "distilled")
-    shutil.rmtree(checkpoints)
+    taught_encoder = Path(teacher.path) / ENCODER
+    with kept_checkpoints(config, (fitting.info, choosing.info), teacher=taught_encoder) as checkpoints:
+        trained = distil(
+            examples,
+            Examples.of(choosing.frame, choosing.schema),
+            Encoder.load(taught_encoder),
+            config,
+            checkpoints=checkpoints,
+            progress=report_progress,
+        )
+        trained.save(Path(model.path), examples.names, "distilled")
     metrics.log_metric("validation_accuracy", max(trained.history))
     metrics.log_metric("looks", len(trained.history))
     model.metadata.update({"framework": "onnx", "dataset": fitting.info.name, "method": "distilled"})

@@ -18,7 +18,7 @@ def finetune_text_classifier(
 ) -> None:
     """Fine-tunes the whole of MiniLM with a softmax head; runs where torch is.
 
-    A run that was killed and is started again with the same folder goes on from its last checkpoint.
+    A run that was killed goes on from its last checkpoint when the same training is run again in the same workspace.
 
     Args:
         train: Snapshot of the training rows: one text column, a category as target.
@@ -30,12 +30,12 @@ def finetune_text_classifier(
         batch_size: Texts in one step.
         seed: Seed of head, order and dropout.
     """
-    import shutil
     from pathlib import Path
 
     from blueprints.datasets import read_snapshot
     from blueprints.progress import report_progress
     from blueprints.provenance import installed_versions
+    from blueprints.sentiment.checkpoints import kept_checkpoints
     from blueprints.sentiment.encoder import minilm
     from blueprints.sentiment.examples import Examples
     from blueprints.sentiment.finetuning import FineTuningConfig, finetune
@@ -43,17 +43,16 @@ def finetune_text_classifier(
     fitting, choosing = (read_snapshot(Path(part.path)) for part in (train, validation))
     examples = Examples.of(fitting.frame, fitting.schema)
     config = FineTuningConfig(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed)
-    checkpoints = Path(model.path) / "checkpoints"
-    trained = finetune(
-        examples,
-        Examples.of(choosing.frame, choosing.schema),
-        minilm(),
-        config,
-        checkpoints=checkpoints,
-        progress=report_progress,
-    )
-    trained.save(Path(model.path), examples.names, "finetuned")
-    shutil.rmtree(checkpoints)
+    with kept_checkpoints(config, (fitting.info, choosing.info)) as checkpoints:
+        trained = finetune(
+            examples,
+            Examples.of(choosing.frame, choosing.schema),
+            minilm(),
+            config,
+            checkpoints=checkpoints,
+            progress=report_progress,
+        )
+        trained.save(Path(model.path), examples.names, "finetuned")
     metrics.log_metric("validation_accuracy", max(trained.history))
     metrics.log_metric("looks", len(trained.history))
     model.metadata.update({"framework": "onnx", "dataset": fitting.info.name, "method": "finetuned"})

@@ -65,6 +65,7 @@ def test_fine_tuning_learns_and_its_text_model_answers_as_torch_did(runs):
     assert accuracy(runs / "whole") == pytest.approx(max(history))
     config = TextClassifier.open(runs / "whole").config
     assert (config.method, config.layers, config.labels) == ("finetuned", 2, ("negative", "positive"))
+    assert (config.max_tokens, config.overlap) == (32, 8)  # as it was trained
 
 
 def test_word_embeddings_stay_and_everything_else_moves(runs):

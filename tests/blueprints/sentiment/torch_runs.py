@@ -17,7 +17,7 @@ from blueprints.sentiment.finetuning import FineTuningConfig, finetune
 from blueprints.sentiment.torch_model import GraphError, check_graph, torch_model
 from tests.tiny_encoder import examples, tiny_encoder
 
-CONFIG = FineTuningConfig(epochs=12, learning_rate=5e-3, layer_decay=1.0, batch_size=16, patience=9)
+CONFIG = FineTuningConfig(epochs=12, learning_rate=5e-3, layer_decay=1.0, batch_size=16, patience=9, max_tokens=32)
 
 
 def trained(folder: Path, name: str, *, kill_at: int = 0) -> None:

@@ -21,6 +21,6 @@ def test_minilm_is_fine_tuned_by_a_real_run(run_component, text_chain):
     config = TextClassifier.open(run.folder / "model").config
     assert (config.method, config.layers, config.precision) == ("finetuned", 6, "fp32")
     assert Encoder.load(run.folder / "model" / "encoder").config.num_hidden_layers == 6
-    assert not (run.folder / "model" / "checkpoints").exists()
+    assert not list(run.folder.rglob("state.json"))
     assert run.metadata["metrics"]["validation_accuracy"] > 0.6
     assert run.metadata["model"]["method"] == "finetuned"
