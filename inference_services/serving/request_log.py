@@ -7,10 +7,14 @@ and the count is told.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import orjson
@@ -30,8 +34,10 @@ class RequestLog:
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
-        self._lines: list[bytes] = []
-        self._dropped = 0
+        self._lines: deque[bytes] = deque()  # whose ends two threads may use at one time
+        self._dropped = 0  # there was no room for them: counted by `add`
+        self._lost = self._told = 0  # could not be written, and missing lines that were told: counted by the thread
+        self._unread = False
         self._second = 0
         self._stamp = b""
         self._wake = threading.Event()
@@ -59,7 +65,7 @@ class RequestLog:
             b'{"time":"%b.%03d+00:00","level":"info","logger":"serving",%b,"request_id":"%b","status":%b,"ms":%.2f}\n'
             % (self._stamp, (now - second) * 1e3, what, request_id.encode(), status, seconds * 1e3)
         )
-        if len(self._lines) == 1:
+        if not self._wake.is_set():
             self._wake.set()
 
     def close(self) -> None:
@@ -75,27 +81,37 @@ class RequestLog:
                 time.sleep(_PAUSE_S)
             self._wake.clear()
             closed = self._closed
-            lines, self._lines = self._lines, []
-            if self._dropped:
-                dropped, self._dropped = self._dropped, 0
-                fields = {"level": "warning", "logger": "serving", "message": "request log full", "dropped": dropped}
-                lines.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
-            try:
-                self._write(lines)
-            except OSError:  # nobody reads it any more
-                return
-            if closed:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            for together in _atomic(lines):
+                if not self._put(b"".join(together)):
+                    self._lost += len(together)
+            missing = self._dropped + self._lost - self._told
+            if missing:
+                fields = {"level": "warning", "logger": "serving", "message": "request log full", "dropped": missing}
+                if self._put(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)):
+                    self._told += missing
+            if closed or self._unread:
                 return
 
-    def _write(self, lines: list[bytes]) -> None:
-        start, size = 0, 0
-        for end, line in enumerate(lines):
-            if size + len(line) > _ATOMIC and end > start:
-                _write_whole(self._descriptor, b"".join(lines[start:end]))
-                start, size = end, 0
-            size += len(line)
-        if lines:
-            _write_whole(self._descriptor, b"".join(lines[start:]))
+    def _put(self, content: bytes) -> bool:
+        try:
+            _write_whole(self._descriptor, content)
+        except OSError as error:
+            self._unread = error.errno in (errno.EPIPE, errno.EBADF)
+            return False
+        return True
+
+
+def _atomic(lines: list[bytes]) -> Iterator[list[bytes]]:
+    """Lines that are written together."""
+    start, size = 0, 0
+    for end, line in enumerate(lines):
+        if size + len(line) > _ATOMIC and end > start:
+            yield lines[start:end]
+            start, size = end, 0
+        size += len(line)
+    if lines:
+        yield lines[start:]
 
 
 def described(message: str, **fields: str) -> bytes:
@@ -109,4 +125,9 @@ def _stamp(second: int) -> bytes:
 
 def _write_whole(descriptor: int, content: bytes) -> None:
     while content:
-        content = content[os.write(descriptor, content) :]
+        try:
+            content = content[os.write(descriptor, content) :]
+        except BlockingIOError:  # another process has made the pipe that they share non-blocking
+            writable = select.poll()
+            writable.register(descriptor, select.POLLOUT)
+            writable.poll(1000)
