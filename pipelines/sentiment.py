@@ -94,7 +94,7 @@ def sentiment(
     validation_share: float = 0.1,
     split_seed: int = 7,
     method: str = "frozen",
-    epochs: float = 3.0,
+    epochs: float = 4.0,
     learning_rate: float = 1e-4,
     batch_size: int = 32,
     student_layers: int = 0,
