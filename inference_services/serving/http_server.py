@@ -35,16 +35,15 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._sweep: asyncio.TimerHandle | None = None
 
     async def listen(self, listening: socket.socket) -> None:
         """Takes connections from a bound socket."""
         allow_many_connections()
-
-        def connect() -> Connection:
-            return Connection(self._application, self._connections, self._loop)
-
-        self._server = await self._loop.create_server(connect, sock=listening, backlog=_BACKLOG)
+        listening.setblocking(False)
+        self._listening = listening
+        self._server = await self._loop.create_server(self._connect, sock=listening, backlog=_BACKLOG)
         self._close_idle()
 
     async def drain(self, seconds: float) -> None:
@@ -54,8 +53,11 @@ class HttpServer:
             seconds: How long running requests have.
         """
         await asyncio.sleep(_LAST_ACCEPTED_S)
+        queued = self._accept_queued()
         if self._server is not None:
             self._server.close()
+        for accepted in queued:
+            await self._loop.connect_accepted_socket(self._connect, accepted)
         await asyncio.sleep(_LAST_ACCEPTED_S)  # what was accepted last is among the connections only now
         if self._sweep is not None:
             self._sweep.cancel()
@@ -66,6 +68,17 @@ class HttpServer:
         for connection in tuple(self._connections):
             connection.close(at_once=True)
         await self._wait(1)
+
+    def _connect(self) -> Connection:
+        return Connection(self._application, self._connections, self._loop)
+
+    def _accept_queued(self) -> list[socket.socket]:
+        """Takes the clients that the kernel has let in already, whom the end of the listening socket would reset."""
+        queued = []
+        with contextlib.suppress(OSError):
+            while self._listening is not None:
+                queued.append(self._listening.accept()[0])
+        return queued
 
     async def _wait(self, seconds: float) -> None:
         """Waits until no connection is open, but not longer than this."""
@@ -123,7 +136,8 @@ def reserve(host: str, port: int) -> socket.socket:
 def take_no_more(listening: socket.socket) -> None:
     """Has the kernel pass over new clients of a listening socket.
 
-    Those that it has let in already can then all be accepted before the socket is closed, which would reset them.
+    Those that it has let in already can then all be accepted before the socket is closed, which would reset them. For
+    a socket that shares its port this is no help: clients that the kernel has chosen it for would have to try again.
     """
     drop_everything = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
     with contextlib.suppress(OSError):

@@ -105,7 +105,8 @@ class RestServer:
         _log.info("serving", extra={"fields": fields})
         await ended.wait()
         application.draining = True
-        take_no_more(listening)
+        if options.workers == 1:
+            take_no_more(listening)
         ends = [rest.drain(options.grace_period)]
         if rpc is not None:
             ends.append(rpc.stop(options.grace_period))

@@ -7,7 +7,10 @@ client): whichever worker is asked adds up all of them, those of workers that ha
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
+import fcntl
 import logging
 import os
 import select
@@ -35,6 +38,12 @@ _READY = "ready"
 _PR_SET_PDEATHSIG = 1
 _LONGEST_WAIT_S = 30.0
 _SETTLED_S = 60.0
+_BEAT_S = 2.0
+_LONGEST_SILENCE_S = 15.0
+# After so many failures, one soon after the other or in all, a new start of everything is the better remedy; it also
+# clears away the metrics of the dead.
+_MOST_QUICK_FAILURES = 8
+_MOST_FAILURES = 100
 
 _log = logging.getLogger("serving")
 
@@ -70,7 +79,14 @@ class Worker:
 
         server.registry = shared_registry(self.folder, os.getppid())
         server.all_ready = (self.folder / _READY).exists
-        server.on_ready = lambda: os.close(self.status) if os.write(self.status, b"r") else None
+        server.on_ready = self._beat
+
+    def _beat(self) -> None:
+        """Tells the parent that the event loop runs, and does so from now on."""
+        with contextlib.suppress(OSError):
+            os.set_blocking(self.status, False)
+            os.write(self.status, b".")
+        asyncio.get_running_loop().call_later(_BEAT_S, self._beat)
 
 
 class _Child:
@@ -79,6 +95,7 @@ class _Child:
     Attributes:
         process: The process.
         ready: Whether it takes connections.
+        silence: Seconds since it was heard, in which this process ran.
         status: Descriptor to hear from it; -1 once it has told all.
     """
 
@@ -87,6 +104,7 @@ class _Child:
         self.status, told = os.pipe()
         self.started = time.monotonic()
         self.ready = False
+        self.silence = 0.0
         environment = {
             **os.environ,
             WORKER_INDEX: str(index),
@@ -98,8 +116,11 @@ class _Child:
 
     def hear(self) -> None:
         """Takes what it tells."""
-        self.ready = os.read(self.status, 1) == b"r" or self.ready
-        self.forget()
+        self.silence = 0.0
+        if os.read(self.status, 4096):
+            self.ready = True
+        else:
+            self.forget()
 
     def forget(self) -> None:
         """Listens no more."""
@@ -120,8 +141,10 @@ class Supervisor:
         configure_logs()
         self._count = count
         self._grace = grace
-        self._folder = Path(tempfile.mkdtemp(prefix="serving-metrics-"))
+        self._folder, self._lock = _own_folder()
         self._children: dict[int, _Child] = {}
+        self._buried = 0
+        self._heard = time.monotonic()
         self._failures = dict.fromkeys(range(count), 0)
         self._start_at: dict[int, float] = dict.fromkeys(range(count), 0.0)
         self._ended = False
@@ -143,6 +166,7 @@ class Supervisor:
             while not self._ended:
                 self._start()
                 self._hear(woken)
+                self._kill_silent()
                 code = self._bury()
                 if code is not None:
                     return code
@@ -150,6 +174,7 @@ class Supervisor:
         finally:
             self._stop(self._children.values())
             shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._lock)
 
     def _end(self, *_: object) -> None:
         self._ended = True
@@ -164,7 +189,7 @@ class Supervisor:
     def _hear(self, woken: socket.socket) -> None:
         """Waits for a worker that is ready or dead, for a signal, or for the time of the next start."""
         waiting = [child.status for child in self._children.values() if child.status >= 0]
-        wait = max(0.0, min(self._start_at.values()) - time.monotonic()) if self._start_at else None
+        wait = max(0.0, min([_BEAT_S, *(at - time.monotonic() for at in self._start_at.values())]))
         heard, _, _ = select.select([woken.fileno(), *waiting], [], [], wait)
         if woken.fileno() in heard:
             woken.recv(4096)
@@ -174,8 +199,19 @@ class Supervisor:
         if len(self._children) == self._count and all(child.ready for child in self._children.values()):
             (self._folder / _READY).touch()
 
+    def _kill_silent(self) -> None:
+        """Kills workers whose event loop has stood still for long; time in which this process stood still is none."""
+        now = time.monotonic()
+        passed, self._heard = min(now - self._heard, _BEAT_S), now
+        for child in self._children.values():
+            child.silence += passed
+            if child.ready and child.silence > _LONGEST_SILENCE_S:
+                _log.error("a worker does not answer", extra={"fields": {"worker": child.index}})
+                child.process.kill()
+                child.silence = 0.0
+
     def _bury(self) -> int | None:
-        """Plans the replacement of workers that have died; the exit code if the first ones did not even start."""
+        """Plans the replacement of workers that have died; the exit code if there is no use in it."""
         for index, child in list(self._children.items()):
             code = child.process.poll()
             if code is None:
@@ -190,6 +226,10 @@ class Supervisor:
                 return code if code > 0 else 1
             settled = time.monotonic() - child.started > _SETTLED_S
             self._failures[index] = 0 if settled else self._failures[index] + 1
+            self._buried += 1
+            if self._failures[index] > _MOST_QUICK_FAILURES or self._buried > _MOST_FAILURES:
+                _log.error("workers end again and again", extra={"fields": {"worker": index, "code": code}})
+                return code if code > 0 else 1
             wait = min(_LONGEST_WAIT_S, 0.25 * 2 ** self._failures[index])
             self._start_at[index] = time.monotonic() + wait
             fields = {"worker": index, "code": code, "again_in_seconds": wait}
@@ -209,3 +249,21 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
             child.forget()
+
+
+def _own_folder() -> tuple[Path, int]:
+    """A new folder for metrics and the lock on it; folders that no process has locked any more are removed."""
+    prefix = "serving-metrics-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(lock).st_uid == os.geteuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(lock)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock

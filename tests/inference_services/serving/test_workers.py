@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -18,7 +20,7 @@ from kserve import InferenceGRPCClient, InferInput, InferRequest
 
 from inference_services.serving.http_server import bind, reserve
 from tests.inference_services.bad_input import CODES
-from tests.inference_services.conftest import start
+from tests.inference_services.conftest import ROOT, start
 
 PREDICT = "/v1/models/credit-risk:predict"
 VALID = {"instances": [CODES, CODES, CODES]}
@@ -119,6 +121,81 @@ def test_a_killed_worker_is_replaced_and_its_counts_stay(server):
     assert samples["process_start_time_seconds"] == started  # to those who watch it is one server
     send(server, 20)
     assert value(metrics(server), "http_requests_total.*POST") == before + 20
+
+
+def test_a_worker_that_ends_alone_delays_nobody(server):
+    deadline = time.monotonic() + 30
+    while len(children(server.process.pid)) < WORKERS or httpx.get(f"{server.url}/readyz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)
+    slowest = 0.0
+    os.kill(max(children(server.process.pid)), signal.SIGTERM)
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        started = time.monotonic()
+        socket.create_connection(("127.0.0.1", server.http_port), timeout=5).close()
+        slowest = max(slowest, time.monotonic() - started)
+    assert slowest < 0.9  # a client whom the kernel does not answer tries again after a second
+
+
+SUPERVISED = """
+import asyncio, os, sys
+from inference_services.serving import workers
+workers._BEAT_S, workers._LONGEST_SILENCE_S, workers._MOST_QUICK_FAILURES = 0.1, 1.0, 2
+worker = workers.Worker.current()
+if worker is None:
+    raise SystemExit(workers.Supervisor(1, grace=1).run())
+async def work():
+    worker._beat()
+    print("works", os.getpid(), flush=True)
+    await asyncio.sleep(float(sys.argv[1]))
+    os._exit(3)
+asyncio.run(work())
+"""
+
+
+def supervised(seconds: float, folder: Path) -> subprocess.Popen[str]:
+    """A parent with one worker that fails after some seconds."""
+    command = [sys.executable, "-c", SUPERVISED, str(seconds)]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_worker_that_hangs_is_replaced_and_one_that_beats_is_not(tmp_path):
+    with supervised(60, tmp_path) as parent:
+        first = int(parent.stdout.readline().split()[1])
+        time.sleep(2.5)
+        assert children(parent.pid) == [first]
+        os.kill(first, signal.SIGSTOP)
+        second = next(line for line in parent.stdout if line.startswith("works"))
+        assert int(second.split()[1]) != first
+        parent.terminate()
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_that_fail_again_and_again_end_their_parent_with_an_error(tmp_path):
+    with supervised(0.2, tmp_path) as parent:
+        output, _ = parent.communicate(timeout=30)
+        assert parent.returncode == 3
+    assert output.count("works") == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_killed_parents_left_are_removed_and_those_in_use_are_not(tmp_path):
+    with supervised(60, tmp_path) as killed, supervised(60, tmp_path) as other:
+        killed.stdout.readline()
+        other.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 2
+        killed.kill()
+        killed.wait()
+        with supervised(60, tmp_path) as third:
+            third.stdout.readline()
+            assert len(list(tmp_path.iterdir())) == 2
+            third.terminate()
+        assert len(list(tmp_path.iterdir())) == 1
+        other.terminate()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_end_under_load_loses_no_request_and_leaves_nothing(credit_package, tmp_path):
