@@ -18,6 +18,7 @@ PASSES = 128
 """Windows of tokens that one explanation runs through the model, about."""
 
 _FEWEST_SPANS = 16
+_BATCH = 8
 _SPECIAL = 2
 # What ends a word, beside white space: punctuation and symbols, emoji among them. Marks belong to their letters.
 _PUNCTUATION = (
@@ -81,7 +82,7 @@ def explain(
         text: A text.
         passes: About how many windows may be run; if the words need more, neighbours share a span. A text of very many
             windows takes twice their number.
-        before_pass: Called before every window; what it raises ends the work.
+        before_pass: Called before every few windows; what it raises ends the work.
     """
     (encoded,) = classifier.encode([text])
     units = _grouped(_units(text, encoded.offsets), _affordable(encoded, passes))
@@ -138,8 +139,7 @@ def _logits(
 ) -> NDArray[np.float64]:
     """Logits of the text as it is, then without each unit; shape (1 + units, labels).
 
-    Only windows that hold a unit are run again without it. Each is run by itself: in a batch, dynamic quantization
-    takes the scale of its numbers from all rows, and then an answer depends a little on its neighbours.
+    Only windows that hold a unit are run again without it, a few of like length at a time.
     """
     variants = list(encoded.windows)
     rows = np.tile(np.arange(len(encoded.windows)), (1 + len(units), 1))
@@ -152,10 +152,12 @@ def _logits(
                 rows[1 + unit, position] = len(variants)
                 variants.append(np.delete(window, slice(1 + start, 1 + end)))
     logits = np.empty((len(variants), len(classifier.config.labels)))
-    for row, window in enumerate(variants):
+    order = sorted(range(len(variants)), key=lambda row: len(variants[row]))
+    for start in range(0, len(order), _BATCH):
         if before_pass is not None:
             before_pass()
-        logits[row] = classifier.logits([window])[0]
+        batch = order[start : start + _BATCH]
+        logits[batch] = classifier.logits([variants[row] for row in batch])
     weights = np.array([len(window) for window in encoded.windows], np.float64)
     return np.asarray(np.einsum("vwk,w->vk", logits[rows], weights / weights.sum()))
 

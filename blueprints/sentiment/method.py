@@ -23,6 +23,6 @@ def check_method(method: str, student_layers: int) -> None:
         raise ValueError(f"student_layers is {student_layers}; it must be 0 (no student) to {LAYERS - 1}")
     if student_layers and method == "frozen":
         raise ValueError(
-            f"student_layers is {student_layers}, but method is frozen: a student is distilled from a fine-tuned model; "
-            "set method to finetuned, or student_layers to 0"
+            f"student_layers is {student_layers}, but method is frozen: a student is distilled from a fine-tuned "
+            "model; set method to finetuned, or student_layers to 0"
         )

@@ -98,7 +98,8 @@ class Counters(BaseModel):
     Attributes:
         requests: Answered requests, errors included.
         errors: Answers that were the service's fault (5xx, gRPC equivalents, no answer); a refused bad input is none.
-        refusals: Answers that it was the caller's fault (4xx except 429, gRPC equivalents): both arms get the same callers.
+        refusals: Answers that it was the caller's fault (4xx except 429, gRPC equivalents): both arms have the same
+            callers.
         restarts: How often a replica's process started anew.
         latency: Seconds to answer.
         predictions: The model's output (a probability, a score); no bounds if the service does not publish it.

@@ -140,5 +140,5 @@ def test_work_ends_when_the_caller_says_so(classifier):
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        explain(classifier, "good " * 20, before_pass=stop)
+        explain(classifier, "good " * 40, before_pass=stop)
     assert next(calls) == 4

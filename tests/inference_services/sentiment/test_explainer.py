@@ -82,12 +82,12 @@ def test_it_answers_as_documented(text_explainer):
 
 @pytest.fixture
 def slow(text_package, monkeypatch):
-    """An explainer whose model takes 20 ms for a window, and how many windows it has run."""
+    """An explainer whose model takes 200 ms for a few windows, and how often it has run."""
     explainer = SentimentExplainer("sentiment", text_package, Options())
     run, passes = explainer._classifier.logits, []
 
     def slowly(windows):
-        time.sleep(0.02)
+        time.sleep(0.2)
         passes.append(len(windows))
         return run(windows)
 
@@ -108,7 +108,7 @@ def test_work_that_nobody_waits_for_ends(slow):
         await explainer.shut_down()
 
     asyncio.run(leave())
-    assert 1 <= len(passes) < 50
+    assert 1 <= len(passes) < 10
 
 
 def test_work_ends_at_the_deadline(slow):
@@ -119,7 +119,7 @@ def test_work_ends_at_the_deadline(slow):
             await explainer.explanations(["good " * 100], asyncio.get_running_loop().time() + 0.5)
 
     asyncio.run(late())
-    assert 1 <= len(passes) < 50
+    assert 1 <= len(passes) < 10
 
 
 def test_more_than_can_be_done_soon_is_refused_at_once(slow):
