@@ -222,8 +222,6 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; or a trailer, which nobody looks at."""
-        if self._reading is not None:
-            return
         name = name.lower()
         if name == b"host" and name in self._headers:
             value = self._headers[name] + b"," + value

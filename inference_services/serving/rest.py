@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from itertools import count
-from math import inf
 
 from inference_services.serving.admission import Places
 from inference_services.serving.deadlines import HEADER, allowed_seconds
@@ -134,7 +133,7 @@ class RestApplication:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._places = places
-        self._incomplete = 0
+        self._incomplete: dict[Exchange, None] = {}  # they wait for their bodies, the oldest first
         self._heads: dict[tuple[int, bytes, tuple[tuple[bytes, bytes], ...]], bytes] = {}
         self._date = (0, b"")
         self._full = _refusal(places.full)
@@ -147,7 +146,6 @@ class RestApplication:
             route = work.route = self._routes.get((exchange.method, exchange.url)) or self._find(exchange)
             work.seconds = self._options.request_timeout
             now = self._loop.time()
-            until = inf
             if route.operation.work:
                 if self._places.taken >= self._places.limit:
                     self._answer(exchange, self._full)
@@ -156,16 +154,17 @@ class RestApplication:
                 if _TIMEOUT in headers:
                     work.seconds = allowed_seconds(headers[_TIMEOUT], work.seconds)
                 if exchange.more:
-                    until = now + _BODY_S
                     work.incomplete = True
-                    self._incomplete += 1
-                    if self._incomplete > self._places.limit:
-                        # Later: with most requests the body is there at once.
-                        self._loop.call_soon(self._crowd_out, exchange)
+                    self._incomplete[exchange] = None
+                    if len(self._incomplete) > self._places.limit:
+                        # Not this one: most send their body at once.
+                        self._answer(next(iter(self._incomplete)), self._full)
             elif headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers:
                 raise refuse(("body",), "there is nothing to send here", "too_large", status=413)
-            work.deadline = now + work.seconds
-            work.timer = self._loop.call_at(min(work.deadline, until), self._expire, exchange)
+            work.deadline = until = now + work.seconds
+            if work.incomplete and work.seconds > _BODY_S:
+                until = now + _BODY_S
+            work.timer = self._loop.call_at(until, self._expire, exchange)
         except RequestError as error:
             self._answer(exchange, _refusal(error))
         except Exception:  # noqa: BLE001 - see _failed
@@ -195,7 +194,7 @@ class RestApplication:
             return
         if work.incomplete:
             work.incomplete = False
-            self._incomplete -= 1
+            del self._incomplete[exchange]
         if route.operation.work:
             if not self._places.take():
                 self._answer(exchange, self._full)
@@ -248,12 +247,6 @@ class RestApplication:
                 error = refuse(("server",), message, "timeout", status=408)
             self._answer(exchange, _refusal(error))
 
-    def _crowd_out(self, exchange: Exchange) -> None:
-        """Refuses a request whose body was not there at once, when many wait for theirs."""
-        work: _Work = exchange.state
-        if work.incomplete and not work.finished:
-            self._answer(exchange, self._full)
-
     def _answer(self, exchange: Exchange, reply: Reply) -> None:
         work: _Work = exchange.state
         keep_alive = exchange.stays_open() and not self.draining
@@ -280,7 +273,7 @@ class RestApplication:
         if work.timer is not None:
             work.timer.cancel()
         if work.incomplete:
-            self._incomplete -= 1
+            del self._incomplete[exchange]
         if work.admitted:
             self._places.leave()
         seconds = time.perf_counter() - work.started

@@ -124,19 +124,13 @@ def test_slow_bodies_time_out_and_are_bounded_without_crowding_out_others(small)
         connection.sendall(head.encode())
         return connection
 
-    hanging = [hang(), hang()]
+    hanging = [hang(), hang(), hang()]  # one more than there may be
     time.sleep(0.3)
-    with socket.create_connection(("127.0.0.1", small.http_port)) as one_more:
-        one_more.sendall(f"POST {PREDICT} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{".encode())
-        one_more.settimeout(5)
-        refused = one_more.recv(1000)
-        assert refused.startswith(b"HTTP/1.1 429")
-        assert b"\r\nretry-after: 1\r\n" in refused
     assert small.client.post(PREDICT, json=VALID).status_code == 200  # its body comes at once
     assert small.client.get("/healthz").status_code == 200
-    for connection in hanging:
+    for connection, status in zip(hanging, (429, 429, 408), strict=True):
         connection.settimeout(5)
-        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+        assert connection.recv(100).startswith(b"HTTP/1.1 %d" % status)
         connection.close()
     assert small.client.post(PREDICT, json=VALID).status_code == 200
 
