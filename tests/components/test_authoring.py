@@ -45,7 +45,8 @@ def test_every_component_compiles_and_carries_no_decorator_and_installs_nothing(
     text = (tmp_path / "component.yaml").read_text()
     assert "@component" not in text
     assert "pip install" not in text
-    assert "image: ml-deployment-blueprints/jobs:" in text
+    needs_torch = folder.name in {"finetune_text_classifier", "distill_text_classifier"}
+    assert f"image: ml-deployment-blueprints/{'finetuning' if needs_torch else 'jobs'}:" in text
 
 
 def test_a_new_component_is_complete_and_passes_its_own_tests(root):

@@ -77,7 +77,7 @@ def test_parameters_have_the_documented_defaults(compiled):
         "validation_share": 0.1,
         "split_seed": 7.0,
         "method": "frozen",
-        "epochs": 3.0,
+        "epochs": 4.0,
         "learning_rate": 1e-4,
         "batch_size": 32.0,
         "student_layers": 0.0,
