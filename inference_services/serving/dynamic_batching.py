@@ -133,8 +133,6 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         self._threads = [
             threading.Thread(target=self._work, name=f"batch-{slot}", daemon=True) for slot in range(plan.slots)
         ]
-        self.batches = 0
-        self.rows = 0
 
     def start(self) -> None:
         """Starts the slots; call it on the event loop that will submit."""
@@ -320,8 +318,6 @@ class DynamicBatcher(Generic[ItemT, UnitT]):
         seconds = time.perf_counter() - begun
         done: list[tuple[_Request, Exception | None]] = []
         with self._changed:
-            self.batches += 1
-            self.rows += len(batch)
             self._follow(seconds, batch)
             for row, waiting in zip(rows, batch, strict=True):
                 request = waiting.request
