@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blueprints.datasets import SnapshotInfo
 
 _CODE = (
+    "changed_texts",
     "distillation",
     "encoder",
     "encoder_graph",

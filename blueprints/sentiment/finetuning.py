@@ -19,7 +19,7 @@ from blueprints.sentiment.examples import Examples
 from blueprints.sentiment.text_model import TextModelConfig
 from blueprints.sentiment.text_reader import Ids
 from blueprints.sentiment.torch_model import check_graph, forward, pad, predict_logits, to_encoder, torch_model
-from blueprints.sentiment.torch_training import Schedule, fit
+from blueprints.sentiment.torch_training import Look, Schedule, fit
 
 Progress = Callable[[int, int, str], None]
 
@@ -69,7 +69,7 @@ class Trained:
 
     Attributes:
         encoder: Encoder and head.
-        history: Accuracy at each look at the validation rows, 0 to 1; the best one is the encoder's.
+        history: Accuracy at each look at the validation rows, 0 to 1.
         max_tokens: Tokens of a text that it read, and of the windows that it will.
     """
 
@@ -122,14 +122,15 @@ def finetune(
 
     def loss(batch: NDArray[np.intp]) -> object:
         logits, _ = forward(model, *pad([rows[row] for row in batch], pad_id))
-        return nn.functional.cross_entropy(logits.float(), targets[batch])
+        return nn.functional.cross_entropy(logits, targets[batch])
 
-    def accuracy() -> float:
+    def look() -> Look:
         found = predict_logits(model, choosing, pad_id).argmax(axis=1)
-        return float((found == validation.labels).mean())
+        accuracy = float((found == validation.labels).mean())
+        return Look(accuracy, accuracy)
 
     lengths = [len(row) for row in rows]
-    history = fit(model, lengths, loss, accuracy, config.schedule, checkpoints=checkpoints, progress=progress)
+    history = fit(model, lengths, loss, look, config.schedule, checkpoints=checkpoints, progress=progress)
     trained = to_encoder(model, encoder.tokenizer, encoder.config)
     check_graph(model, trained, choosing[:SAMPLE])
     return Trained(trained, history, config.max_tokens)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from blueprints.sentiment.encoder import HEAD_BIAS, HEAD_WEIGHT, Encoder, Encode
 from blueprints.sentiment.encoder_graph import encoder_graph
 from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LOGITS
 from blueprints.sentiment.text_reader import Ids
+
+Progress = Callable[[int, int, str], None]
 
 _BUCKET = 50
 """Batches that are sorted by length together."""
@@ -54,12 +56,11 @@ def torch_model(encoder: Encoder, labels: int) -> Any:
     return nn.ModuleDict({"encoder": bert, "head": head})
 
 
-def forward(model: Any, ids: Any, mask: Any, *, dropout: float = 0.1) -> tuple[Any, tuple[Any, ...]]:
-    """Logits, shape (texts, labels), and the token vectors before the first and after each layer."""
-    states = model["encoder"](input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    pooled = mean_of_tokens(states[-1], mask)
-    pooled = nn.functional.dropout(pooled, dropout, training=model.training)
-    return model["head"](pooled), states
+def forward(model: Any, ids: Any, mask: Any, *, dropout: float = 0.1) -> tuple[Any, Any]:
+    """Logits, shape (texts, labels), and what the head sees of each text, shape (texts, hidden_size), both float32."""
+    vectors = model["encoder"](input_ids=ids, attention_mask=mask).last_hidden_state
+    pooled = mean_of_tokens(vectors.float(), mask)
+    return model["head"](nn.functional.dropout(pooled, dropout, training=model.training)).float(), pooled
 
 
 def mean_of_tokens(hidden: Any, mask: Any) -> Any:
@@ -95,16 +96,35 @@ def shuffled_batches(lengths: Sequence[int], size: int, random: np.random.Genera
     return [batches[position] for position in random.permutation(len(batches))]
 
 
-def predict_logits(model: Any, windows: Sequence[Ids], pad_id: int, *, batch: int = 64) -> NDArray[np.float32]:
-    """Logits of windows without dropout, shape (windows, labels)."""
+def answers(
+    model: Any, windows: Sequence[Ids], pad_id: int, *, batch: int = 64, progress: Progress | None = None
+) -> tuple[Any, Any]:
+    """What `forward` gives for windows, without dropout, in their order.
+
+    Args:
+        model: See `torch_model`.
+        windows: Token ids.
+        pad_id: Id of the token that fills up.
+        batch: Windows in one call.
+        progress: Called with (windows, all windows, words).
+    """
     order = sorted(range(len(windows)), key=lambda position: len(windows[position]))
-    result = np.empty((len(windows), model["head"].out_features), np.float32)
+    logits = torch.empty(len(windows), model["head"].out_features)
+    pooled = torch.empty(len(windows), model["head"].in_features)
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             part = order[start : start + batch]
-            result[part] = forward(model, *pad([windows[position] for position in part], pad_id))[0].numpy()
-    return result
+            logits[part], pooled[part] = forward(model, *pad([windows[position] for position in part], pad_id))
+            if progress is not None and start // batch % 20 == 0:
+                progress(start + len(part), len(order), "texts answered")
+    return logits, pooled
+
+
+def predict_logits(model: Any, windows: Sequence[Ids], pad_id: int) -> NDArray[np.float32]:
+    """Logits of windows without dropout, shape (windows, labels)."""
+    logits: NDArray[np.float32] = answers(model, windows, pad_id)[0].numpy()
+    return logits
 
 
 def check_graph(model: Any, encoder: Encoder, windows: Sequence[Ids]) -> float:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Schedule:
         layer_decay: What the rate is multiplied with from each layer to the one below.
         batch_size: Texts in one step.
         evaluations: Looks at the validation rows an epoch, each with a checkpoint.
-        patience: Looks without a better accuracy after which training stops.
+        patience: Looks without a better score after which training stops.
         seed: Of the order of the rows and of dropout.
     """
 
@@ -56,12 +56,19 @@ class Schedule:
     seed: int
 
 
+class Look(NamedTuple):
+    """How good a model is on the validation rows: the share of right labels, and the score whose maximum is kept."""
+
+    accuracy: float
+    score: float
+
+
 @dataclass
 class _State:
     """What a checkpoint says beside its tensors."""
 
     step: int = 0
-    best: float = -1.0
+    best: float = -math.inf
     since_best: int = 0
     history: list[float] = field(default_factory=list)
 
@@ -70,13 +77,13 @@ def fit(
     model: Any,
     lengths: list[int],
     loss: Loss,
-    accuracy: Callable[[], float],
+    look: Callable[[], Look],
     schedule: Schedule,
     *,
     checkpoints: Path | None = None,
     progress: Progress | None = None,
 ) -> list[float]:
-    """Trains a model in place and leaves it with the weights that were best on the validation rows.
+    """Trains a model in place and leaves it with the weights that scored best on the validation rows.
 
     Optimized by AdamW (Loshchilov and Hutter 2019) in one fused kernel; in bfloat16 where the processor has it, so the
     same seed gives the same weights on one kind of processor with one number of threads.
@@ -85,7 +92,7 @@ def fit(
         model: See `torch_model`.
         lengths: Tokens of each training row.
         loss: Computes the loss of a batch.
-        accuracy: Looks at the validation rows, share from 0 to 1.
+        look: Looks at the validation rows.
         schedule: How long and how fast.
         checkpoints: Folder to keep the state in and to go on from; none is kept if None.
         progress: Called with (step, steps, words).
@@ -116,14 +123,14 @@ def fit(
         state.step += 1
         words = "steps"
         if state.step % looks == 0 or state.step == steps:
-            found = accuracy()
-            state.history.append(found)
+            found = look()
+            state.history.append(found.accuracy)
             state.since_best += 1
-            if found > state.best:
+            if found.score > state.best:
                 best = {name: tensor.detach().clone() for name, tensor in trained_parameters(model)}
-                state.best, state.since_best = found, 0
+                state.best, state.since_best = found.score, 0
             _save(checkpoints, model, optimizer, best, state)
-            words = f"steps, accuracy {found:.4f} on validation rows"
+            words = f"steps, accuracy {found.accuracy:.4f} on validation rows"
         if progress is not None and (words != "steps" or state.step % 20 == 0):
             progress(state.step, steps, words)
     model.load_state_dict(best, strict=False)

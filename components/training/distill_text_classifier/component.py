@@ -13,23 +13,25 @@ def distill_text_classifier(
     model: Output[Model],
     metrics: Output[Metrics],
     layers: int = 3,
-    epochs: float = 6.0,
-    learning_rate: float = 2e-4,
+    epochs: float = 3.0,
+    learning_rate: float = 4e-4,
     batch_size: int = 32,
+    texts: int = 45_000,
     seed: int = 7,
 ) -> None:
     """Distils a fine-tuned text model into one of fewer layers; runs where torch is.
 
     Args:
         train: Snapshot of the rows that the teacher learned from.
-        validation: Snapshot of rows that decide when to stop.
+        validation: Snapshot of rows whose texts decide when to stop.
         teacher: The fine-tuned text model, a folder.
         model: The student in fp32, a folder.
         metrics: Best accuracy on the validation rows, looks at them.
         layers: Layers that the student keeps.
-        epochs: Passes over the training rows at the most.
+        epochs: Passes over all texts that the teacher answered, at the most.
         learning_rate: Highest learning rate.
         batch_size: Texts in one step.
+        texts: Texts that the teacher answers: the training rows', and changed ones until there are so many.
         seed: Seed of order, changed texts and dropout.
     """
     from pathlib import Path
@@ -46,7 +48,12 @@ def distill_text_classifier(
     fitting, choosing = (read_snapshot(Path(part.path)) for part in (train, validation))
     examples = Examples.of(fitting.frame, fitting.schema)
     config = DistillationConfig(
-        student_layers=layers, epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, seed=seed
+        student_layers=layers,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        texts=texts,
+        seed=seed,
     )
     taught_encoder = Path(teacher.path) / ENCODER
     with kept_checkpoints(config, (fitting.info, choosing.info), teacher=taught_encoder) as checkpoints:

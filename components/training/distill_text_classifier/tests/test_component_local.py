@@ -26,7 +26,7 @@ def test_a_student_is_distilled_by_a_real_run(run_component, text_chain, artifac
     replace(encoder, weights={**encoder.weights, **head}).save(Path(teacher.path) / "encoder")
     inputs = {"train": text_chain["train"], "validation": text_chain["validation"], "teacher": teacher}
     with steps_in_their_environments():
-        run = run_component(distill_text_classifier, inputs, layers=2, epochs=1.0)
+        run = run_component(distill_text_classifier, inputs, layers=2, epochs=1.0, texts=400)
     config = TextClassifier.open(run.folder / "model").config
     assert (config.method, config.layers) == ("distilled", 2)
     assert not list(run.folder.rglob("state.json"))
@@ -47,7 +47,7 @@ def report(step, steps, words):
 progress.report_progress = report
 train, validation, teacher, model = [SimpleNamespace(path=path, metadata={}) for path in sys.argv[2:]]
 metrics = SimpleNamespace(log_metric=lambda *_: None)
-distill_text_classifier.python_func(train, validation, teacher, model, metrics, layers=1, epochs=2.0)
+distill_text_classifier.python_func(train, validation, teacher, model, metrics, layers=1, epochs=2.0, texts=400)
 """
 
 
