@@ -27,6 +27,7 @@ LADDER = (0.2, 0.4, 0.6, 0.75, 0.85, 0.95)
 _COMPARED = 100
 _POINT_REQUESTS = 60
 _SUSTAINED = 0.95
+_LOWERED = 12
 
 USUAL, USUAL_ONE_THREAD, TEACHER, STUDENT = "usual", "usual, one thread", "int8 teacher", "int8 student"
 Services = Mapping[str, Service]
@@ -156,9 +157,9 @@ def tails(services: Services, peak: float, texts: Path, effort: Effort, progress
     usual, *ours = runs
     kept = statistics.median([load.rate / offered for load in usual])
     how = (
-        f"open loop at {offered:.4g} requests/s, evenly spaced, {SHARE_OF_PEAK:g} of the usual service's own highest "
-        f"rate (it answered {kept:.0%} of them meanwhile); in turns, medians of {effort.rounds} rounds; latency from "
-        "the moment at which a request was due"
+        f"open loop at {offered:.4g} requests/s, evenly spaced, {SHARE_OF_PEAK:g} of the usual service's own peak, the "
+        f"highest rate at which it keeps up with that share (it answered {kept:.0%} of them meanwhile); in turns, "
+        f"medians of {effort.rounds} rounds; latency from the moment at which a request was due"
     )
     figures = {}
     for suffix, loads in zip(("", "_student"), ours, strict=True):
@@ -176,6 +177,20 @@ def highest_rate(service: Service, at_32_clients: float, texts: Path, effort: Ef
     """A service's own peak: some serve fewer clients faster than many."""
     rates = [service.load(texts, effort.seconds, clients=clients).rate for clients in (1, 2, 8)]
     return max(at_32_clients, *rates)
+
+
+def sustained_peak(service: Service, peak: float, texts: Path, effort: Effort, progress: Progress) -> float:
+    """A peak of a closed loop, lowered until the service keeps up with `SHARE_OF_PEAK` of it in an open loop.
+
+    A closed loop of few clients never has more requests in work than is good for the service; an open loop may.
+    """
+    for _ in range(_LOWERED):
+        offered = SHARE_OF_PEAK * peak
+        progress(f"whether {service.name} keeps up with {offered:.0f} requests/s")
+        if service.load(texts, effort.tail_seconds, rate=offered).rate >= _SUSTAINED * offered:
+            return peak
+        peak *= 0.9
+    raise RuntimeError(f"{service.name} does not keep up with {offered:.1f} requests/s: is the machine busy?")
 
 
 def curves(

@@ -74,6 +74,8 @@ def test_services_are_measured_in_turns_and_failures_end_it():
 class Known:
     """A service with known latencies that cannot keep up with more than `most` requests/s."""
 
+    name = "known"
+
     def __init__(self, most):
         self.most = most
 
@@ -96,6 +98,16 @@ def test_the_usual_peak_is_its_best_number_of_clients(tmp_path):
 
     assert throughput.highest_rate(FastAtTwo(), 30, tmp_path, Effort()) == pytest.approx(40, rel=0.02)
     assert throughput.highest_rate(FastAtTwo(), 50, tmp_path, Effort()) == 50
+
+
+def test_a_peak_that_the_service_cannot_hold_is_lowered(tmp_path):
+    words = []
+    peak = throughput.sustained_peak(Known(50), 80, tmp_path, Effort(), words.append)
+    assert 0.8 * peak <= 50 / 0.95
+    assert 0.8 * peak / 0.9 > 50
+    assert throughput.sustained_peak(Known(1000), 80, tmp_path, Effort(), words.append) == 80
+    with pytest.raises(RuntimeError, match="does not keep up"):
+        throughput.sustained_peak(Known(1), 80, tmp_path, Effort(), words.append)
 
 
 class Labelled:
