@@ -58,9 +58,9 @@ alibi: .venv-alibi/.installed  ## Make the environment of the anchor explainer (
 finetuning: .venv-finetuning/.installed  ## Make the environment of fine-tuning, with torch (.venv-finetuning)
 
 lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that still fit
-	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines --extra serving --extra text-serving --extra cluster --extra dev -o locks/dev.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra feature-store --extra pipelines --extra serving --extra text-serving --extra cluster --extra dev -o locks/dev.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra serving -c locks/dev.txt -o locks/serving.txt
-	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra pipelines -c locks/dev.txt -o locks/jobs.txt
+	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra feature-store --extra pipelines -c locks/dev.txt -o locks/jobs.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra pipelines --extra finetuning -c locks/dev.txt -o locks/finetuning.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/text-serving.in --override locks/text-serving-overrides.in -c locks/dev.txt -o locks/text-serving.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/edge.in --override locks/text-serving-overrides.in --override locks/edge-overrides.in -c locks/dev.txt -o locks/edge.txt
