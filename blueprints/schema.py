@@ -64,11 +64,12 @@ class Column(BaseModel):
 
 
 class TableSchema(BaseModel):
-    """A table with a target and the roles that its columns play.
+    """A table and the roles that its columns play.
 
     Attributes:
         columns: Every column, in order.
         target: Name of the target: binary (1 is the event, such as default, 0 the rest) or, for texts, a category.
+            Empty for a table that nothing is predicted from, such as purchases.
         time: Name of the timestamp column, if rows have a time.
         group: Name of a column that says which rows belong together, such as sentences of one document: a split keeps
             them on one side. No input of a model.
@@ -79,7 +80,7 @@ class TableSchema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[Column, ...] = Field(min_length=2)
-    target: str
+    target: str = ""
     time: str | None = None
     group: str | None = None
     identifier: str | None = None
@@ -90,7 +91,7 @@ class TableSchema(BaseModel):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise ValueError("column names repeat")
-        roles = {"target": self.target, "time": self.time, "group": self.group, "identifier": self.identifier}
+        roles = {"target": self.target or None, "time": self.time, "group": self.group, "identifier": self.identifier}
         for role, name in [*roles.items(), *(("protected", name) for name in self.protected)]:
             if name is not None and name not in names:
                 raise ValueError(f"{role}: no column is named {name!r}; there are {', '.join(names)}")
@@ -108,6 +109,18 @@ class TableSchema(BaseModel):
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    def outcome(self) -> Column:
+        """The target's column.
+
+        Raises:
+            ValueError: The table has no target.
+        """
+        if not self.target:
+            raise ValueError(
+                "the table has no target, so there is nothing to learn to predict; name the column in the schema"
+            )
+        return self.column(self.target)
 
     @property
     def text(self) -> Column | None:

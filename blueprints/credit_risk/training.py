@@ -139,10 +139,12 @@ def train(
         progress: Called with (done, total, words) after each trial.
 
     Raises:
-        ValueError: All rows of a part have the same outcome, so nothing can be learned from it.
+        ValueError: All rows of a part have the same outcome, so nothing can be learned from it, or the schema names
+            no target.
     """
+    outcome = schema.outcome().name
     for part, rows in (("training", training), ("validation", validation)):
-        if rows[schema.target].nunique() < 2:
+        if rows[outcome].nunique() < 2:
             raise ValueError(f"every {part} row has the same outcome; give more rows or another split")
     columns = schema.features(with_protected=config.with_protected)
     features, target = encode_frame(training, columns), training[schema.target].to_numpy()

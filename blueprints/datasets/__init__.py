@@ -3,7 +3,7 @@
 from blueprints.datasets.errors import DatasetError, Violation
 from blueprints.datasets.named import Dataset, NamedDataset
 from blueprints.datasets.profile import Profile, profile
-from blueprints.datasets.registry import CREDIT, SENTIMENT, get, names, resolve
+from blueprints.datasets.registry import CREDIT, SEGMENTATION, SENTIMENT, get, names, resolve
 from blueprints.datasets.schema_file import dump_schema, parse_schema
 from blueprints.datasets.snapshot import Snapshot, SnapshotInfo, read_snapshot, write_snapshot
 from blueprints.datasets.split import Split, SplitReport, split
@@ -11,6 +11,7 @@ from blueprints.datasets.user import FileDataset, QueryDataset
 
 __all__ = [
     "CREDIT",
+    "SEGMENTATION",
     "SENTIMENT",
     "Dataset",
     "DatasetError",

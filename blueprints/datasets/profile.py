@@ -55,9 +55,9 @@ class Profile:
         info: The snapshot's description.
         schema: Columns and roles.
         columns: One profile a column, in order.
-        event_rate: Share of rows with the event, 0 to 1; None if the target is a category.
+        event_rate: Share of rows with the event, 0 to 1; None if the target is a category or there is none.
         duplicate_share: Share of rows that repeat an earlier one in all but the identifier, 0 to 1.
-        texts: What the texts are like, if the table has some.
+        texts: What the texts are like, if the table has some and a target.
     """
 
     info: SnapshotInfo
@@ -123,9 +123,9 @@ def profile(snapshot: Snapshot) -> Profile:
         info=snapshot.info,
         schema=schema,
         columns=tuple(_profile_column(frame[column.name], column) for column in schema.columns),
-        event_rate=float(frame[schema.target].mean()) if schema.column(schema.target).kind == "integer" else None,
+        event_rate=float(frame[schema.target].mean()) if schema.target and schema.outcome().kind == "integer" else None,
         duplicate_share=float(frame.duplicated(compared).mean()),
-        texts=profile_texts(frame, schema) if schema.text else None,
+        texts=profile_texts(frame, schema) if schema.text and schema.target else None,
     )
 
 

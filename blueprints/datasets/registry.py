@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blueprints.datasets.car_loan import CAR_LOAN
+from blueprints.datasets.cdnow import CDNOW
 from blueprints.datasets.errors import DatasetError
 from blueprints.datasets.german import GERMAN
 from blueprints.datasets.named import Dataset, NamedDataset
@@ -17,7 +18,10 @@ CREDIT = (TAIWAN, CAR_LOAN, GERMAN)
 SENTIMENT = (FILM_SENTENCES, SENTENCES)
 """Datasets for sentiment; the first is the default."""
 
-_BY_NAME = {dataset.name: dataset for dataset in (*CREDIT, *SENTIMENT)}
+SEGMENTATION = (CDNOW,)
+"""Datasets for segmentation: purchases, without a target."""
+
+_BY_NAME = {dataset.name: dataset for dataset in (*CREDIT, *SENTIMENT, *SEGMENTATION)}
 
 
 def names() -> tuple[str, ...]:

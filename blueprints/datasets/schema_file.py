@@ -24,7 +24,7 @@ def parse_schema(text: str, *, origin: str = "schema") -> TableSchema:
     except yaml.YAMLError as error:
         raise DatasetError(f"{origin}: not readable as YAML: {error}") from error
     if not isinstance(fields, dict):
-        raise DatasetError(f"{origin}: expected a mapping with 'columns' and 'target'")
+        raise DatasetError(f"{origin}: expected a mapping with 'columns', and 'target' if there is one")
     try:
         schema = TableSchema.model_validate(fields)
     except ValidationError as error:
@@ -45,7 +45,9 @@ def dump_schema(schema: TableSchema) -> str:
 
 
 def _check_target(schema: TableSchema, origin: str) -> None:
-    target = schema.column(schema.target)
+    if not schema.target:
+        return
+    target = schema.outcome()
     texts = [column.name for column in schema.features() if column.kind == "text"]
     if not texts:
         if target.kind != "integer" or target.nullable:

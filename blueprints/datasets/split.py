@@ -91,12 +91,15 @@ def split(
         seed: Seed of the stratified draw.
 
     Raises:
-        DatasetError: The shares leave nothing for train, or there are too few rows, events or distinct timestamps.
+        DatasetError: The shares leave nothing for train, the table has no target, or there are too few rows, events or
+            distinct timestamps.
     """
     if not (test_share > 0 and validation_share > 0 and test_share + validation_share < 1):
         raise DatasetError(
             f"split: shares must be above 0 and sum to less than 1, not {test_share} and {validation_share}"
         )
+    if not schema.target:
+        raise DatasetError("split: the table has no target to stratify by and to test on; name one in the schema")
     if schema.text is not None:
         return _split_texts(frame, schema.text.name, schema, (test_share, validation_share), seed)
     if schema.group is not None:

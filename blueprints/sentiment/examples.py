@@ -42,10 +42,10 @@ class Examples:
         """The examples in a typed table.
 
         Raises:
-            ValueError: The table has not exactly one text column, or its target is no category.
+            ValueError: The table has not exactly one text column, its target is no category, or it has none.
         """
         columns = [column.name for column in schema.features() if column.kind == "text"]
-        target = schema.column(schema.target)
+        target = schema.outcome()
         if len(columns) != 1 or target.kind != "category":
             raise ValueError(
                 f"a text classifier learns from one text column and a category as target; here are {len(columns)} text "

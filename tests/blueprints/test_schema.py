@@ -65,6 +65,15 @@ def test_a_model_learns_from_what_plays_no_other_role():
     assert [column.name for column in bare.features()] == ["id", "at", "age", "amount"]
 
 
+def test_a_table_may_have_no_target_and_says_so_when_asked_for_it():
+    schema = TableSchema(columns=COLUMNS, time="at")
+    assert schema.target == ""
+    assert [column.name for column in schema.features()] == ["id", "age", "amount", "defaulted"]
+    with pytest.raises(ValueError, match="the table has no target, so there is nothing to learn to predict"):
+        schema.outcome()
+    assert TableSchema(columns=COLUMNS, **ROLES).outcome() is COLUMNS[4]
+
+
 def test_a_column_is_found_by_name_and_called_by_its_title():
     schema = TableSchema(columns=COLUMNS, **ROLES)
     assert schema.column("amount") is COLUMNS[3]

@@ -83,7 +83,7 @@ def test_doctor_says_for_machines_what_it_says_for_people(blueprints):
 
 def test_datasets_are_listed(blueprints):
     listed = json.loads(blueprints("data", "list", "--json").stdout)
-    assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german", "film_sentences", "sentences"}
+    assert {one["name"] for one in listed} == {"taiwan", "car_loan", "german", "film_sentences", "sentences", "cdnow"}
 
 
 @pytest.mark.parametrize(

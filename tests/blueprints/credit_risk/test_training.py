@@ -62,6 +62,12 @@ def test_protected_columns_are_no_inputs_unless_asked_for(loans_model, make_loan
     assert seeing.booster.feature_names == ["income", "amount", "purpose", "region", "sex", "age"]
 
 
+def test_a_table_without_a_target_is_refused(make_loans, loans_schema):
+    schema = loans_schema.model_copy(update={"target": ""})
+    with pytest.raises(ValueError, match="the table has no target, so there is nothing to learn to predict"):
+        train(make_loans(100, 1), make_loans(100, 2), schema, TrainingConfig(trials=1))
+
+
 @pytest.mark.parametrize("part", ["training", "validation"])
 def test_rows_of_one_outcome_are_refused_in_words(make_loans, loans_schema, part):
     parts = {"training": make_loans(100, 1), "validation": make_loans(100, 2)}

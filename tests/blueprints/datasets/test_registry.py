@@ -6,8 +6,19 @@ import functools
 
 import pytest
 
-from blueprints.datasets import CREDIT, SENTIMENT, DatasetError, dump_schema, get, names, parse_schema
+from blueprints.datasets import (
+    CREDIT,
+    SEGMENTATION,
+    SENTIMENT,
+    DatasetError,
+    dump_schema,
+    get,
+    names,
+    parse_schema,
+    split,
+)
 from blueprints.datasets.car_loan import DRIFT_BEGINS
+from blueprints.datasets.cdnow import read_purchases
 
 
 @functools.cache
@@ -16,8 +27,8 @@ def loaded(name):
 
 
 def test_the_default_is_first_and_an_unknown_name_is_refused():
-    assert names() == ("taiwan", "car_loan", "german", "film_sentences", "sentences")
-    assert (CREDIT[0].name, SENTIMENT[0].name) == ("taiwan", "film_sentences")
+    assert names() == ("taiwan", "car_loan", "german", "film_sentences", "sentences", "cdnow")
+    assert (CREDIT[0].name, SENTIMENT[0].name, SEGMENTATION[0].name) == ("taiwan", "film_sentences", "cdnow")
     with pytest.raises(DatasetError, match="there is no dataset 'iris'; there are taiwan, car_loan, german, film_"):
         get("iris")
 
@@ -80,6 +91,35 @@ def test_car_loan_is_in_order_of_time_and_drifts_from_the_documented_moment():
     before, after = frame[~drifted].tail(5_000), frame[drifted].head(5_000)
     assert after["car_value"].mean() / before["car_value"].mean() > 1.5
     assert (before["previous_loan_repaid"] == "yes").mean() < 0.6 < (after["previous_loan_repaid"] == "yes").mean()
+
+
+def test_cdnow_has_the_published_purchases_and_no_target():
+    frame = loaded("cdnow")
+    assert (len(frame), frame["customer_id"].nunique()) == (69_659, 23_570)
+    assert (str(frame["purchased_at"].min()), str(frame["purchased_at"].max())) == (
+        "1997-01-01 00:00:00+00:00",
+        "1998-06-30 00:00:00+00:00",
+    )
+    assert frame["quantity"].sum() == 167_881
+    assert frame["amount"].sum() == pytest.approx(2_500_315.63)
+    assert (frame["amount"] == 0).sum() == 80
+    assert frame.groupby("customer_id")["purchased_at"].min().max().isoformat() == "1997-03-25T00:00:00+00:00"
+    assert get("cdnow").schema.target == ""
+    with pytest.raises(DatasetError, match="split: the table has no target"):
+        split(frame, get("cdnow").schema)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the header is ''"),
+        (b"customer_id date", "the header is 'customer_id date', expected 'customer_id date number_of_cds dollar_v"),
+        (b" customer_id  date number_of_cds  dollar_value\r\n 1 19970101 1\r\n", "line 2 has 3 fields, expected 4"),
+    ],
+)
+def test_a_file_of_purchases_of_another_form_is_refused(content, words):
+    with pytest.raises(DatasetError, match=words):
+        read_purchases(content, origin="purchases.txt")
 
 
 def test_a_repaid_car_loan_is_no_default():

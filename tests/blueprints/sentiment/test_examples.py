@@ -33,6 +33,12 @@ def test_labels_are_positions_in_the_schema_and_the_group_is_no_text_to_learn_fr
     assert found.names == ("negative", "positive")
 
 
+def test_a_table_without_a_target_teaches_nothing():
+    schema = parse_schema(SCHEMA.replace("target: label", ""))
+    with pytest.raises(ValueError, match="the table has no target"):
+        Examples.of(FRAME, schema)
+
+
 def test_targets_are_the_labels_or_as_sure_as_people_were():
     found = Examples.of(FRAME, parse_schema(SCHEMA))
     assert found.targets(0).tolist() == [[1, 0], [0, 1], [0, 1]]
