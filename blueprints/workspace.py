@@ -58,6 +58,11 @@ class Workspace:
         return os.environ.get("DECISIONS_URL", f"sqlite:///{self.root / 'decisions.db'}")
 
     @property
+    def warehouse_url(self) -> str:
+        """URL of the warehouse: `WAREHOUSE_URL`, else a DuckDB file in this workspace."""
+        return os.environ.get("WAREHOUSE_URL", f"duckdb:///{self.root / 'warehouse.duckdb'}")
+
+    @property
     def promotions(self) -> Path:
         """The append-only log of promotions, one JSON object a line."""
         return self.root / "promotions.jsonl"

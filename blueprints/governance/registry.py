@@ -120,6 +120,49 @@ class Registry:
             client.set_registered_model_alias(name, CHALLENGER, registered.number)
             return registered
 
+    def log_run(
+        self,
+        name: str,
+        metrics: Mapping[int, Mapping[str, float]],
+        files: Mapping[str, bytes],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        experiment: str = EXPERIMENT,
+    ) -> str:
+        """Logs figures of several steps, such as one each number of clusters, and files beside them.
+
+        Args:
+            name: Name of the run.
+            metrics: Figures of each step.
+            files: Content of each file, by its path in the run's artifacts.
+            parameters: What was chosen.
+            experiment: MLflow experiment of the run.
+
+        Returns:
+            MLflow's id of the run.
+        """
+        import tempfile
+
+        with self._mlflow() as client, tempfile.TemporaryDirectory() as folder:
+            tags = {"mlflow.runName": name}
+            run_id = str(client.create_run(self._experiment(client, experiment), tags=tags).info.run_id)
+            status = "FAILED"
+            try:
+                for key, value in (parameters or {}).items():
+                    client.log_param(run_id, key, value)
+                for step, figures in metrics.items():
+                    for key, figure in figures.items():
+                        client.log_metric(run_id, key, figure, step=step)
+                for path, content in files.items():
+                    file = Path(folder) / path
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_bytes(content)
+                client.log_artifacts(run_id, folder)
+                status = "FINISHED"
+            finally:
+                client.set_terminated(run_id, status)
+        return run_id
+
     def by_alias(self, name: str, alias: str) -> RegisteredModel | None:
         """The version that an alias points to, or None."""
         from mlflow.exceptions import MlflowException
