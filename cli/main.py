@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from cli import bench, cluster, data, demo, deploy, doctor, lineage, rollout, run, status, validate
+from cli import bench, cluster, data, demo, deploy, doctor, lineage, rollout, run, schedule, status, validate
 
 app = typer.Typer(
     help="ML deployment blueprints: from raw data to a served, explained, recorded decision.",
@@ -33,6 +33,8 @@ app.command("demo")(demo.demo)
 app.command("run")(run.run)
 app.command("compile")(run.compile_pipelines)
 app.command("submit")(run.submit)
+app.command("schedule")(schedule.schedule)
+app.command("backfill")(schedule.backfill)
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(rollout.app, name="rollout")
 app.command("deploy")(deploy.deploy)

@@ -45,7 +45,7 @@ def run(
     from cli.progress import run_with_progress
 
     with known_errors():
-        pipeline, arguments = _pipeline(blueprint, dataset, data, query, schema, settings)
+        pipeline, arguments = configured(blueprint, dataset, data, query, schema, settings)
         finished = run_with_progress(pipeline, arguments, use_cache=not no_cache and schema is None, quiet=json)
     if json:
         print_json(_summary(finished))
@@ -93,12 +93,12 @@ def submit(
     import kfp
 
     with known_errors():
-        pipeline, arguments = _pipeline(blueprint, dataset, data, query, schema, settings)
+        pipeline, arguments = configured(blueprint, dataset, data, query, schema, settings)
     try:
         # The client prints links of its own.
         with contextlib.redirect_stdout(sys.stderr):
             submitted = kfp.Client(host=host).create_run_from_pipeline_func(
-                pipeline, arguments=arguments, experiment_name=experiment, enable_caching=schema is None
+                pipeline, arguments=arguments, experiment_name=experiment, enable_caching=caching(schema)
             )
     except Exception as error:
         raise fail(f"{host} did not take the run: {error}. Is this the URL of the Kubeflow Pipelines API?") from error
@@ -109,7 +109,15 @@ def submit(
         console.print(f"Submitted: {url}")
 
 
-def _pipeline(
+def caching(schema: Path | None) -> bool | None:
+    """What the client is told: nothing, so that each step keeps its own setting; off for one's own data.
+
+    A URI stays the same when the data behind it changes.
+    """
+    return None if schema is None else False
+
+
+def configured(
     blueprint: str,
     dataset: str | None,
     data: str | None,
@@ -117,6 +125,11 @@ def _pipeline(
     schema: Path | None,
     settings: list[str],
 ) -> tuple[Any, dict[str, Any]]:
+    """The pipeline and its arguments, as the options say.
+
+    Raises:
+        typer.Exit: They contradict each other, or name what there is not.
+    """
     from pipelines import check, load
 
     if data is not None and query is not None:
