@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 export PATH := $(CURDIR)/.uv/bin:$(PATH)
 
-.PHONY: help install demo test lint format types check components component compile validate lock lock-upgrade alibi finetuning clean distclean
+.PHONY: help install demo test lint format types check components component compile validate lock lock-upgrade alibi services services-down finetuning clean distclean
 
 help:  ## List every target
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ compile: install  ## Compile every pipeline to YAML in build/pipelines
 	@$(RUN)blueprints compile --output build/pipelines
 
 alibi: .venv-alibi/.installed  ## Make the environment of the anchor explainer (.venv-alibi)
+
+services: install  ## Start PostgreSQL and Redis (Debian's packages) on loopback, for warehouse and feature store
+	@$(RUN)python -m localcluster.services up
+
+services-down: install  ## Stop them
+	@$(RUN)python -m localcluster.services down
 
 finetuning: .venv-finetuning/.installed  ## Make the environment of fine-tuning, with torch (.venv-finetuning)
 
