@@ -73,7 +73,6 @@ def _beside_each_other(
     drawn = {name: service for name, service in services.items() if name != known_server.NAME}
     rates = {name: statistics.median([load.rate for load in measured[name]]) for name in drawn}
     peak = throughput.highest_rate(services[USUAL], rates[USUAL], material.texts, effort)
-    peak = throughput.sustained_peak(services[USUAL], peak, material.texts, effort, progress)
     figures |= throughput.tails(services, peak, material.texts, effort, progress)
     points = throughput.curves(drawn, rates | {USUAL: peak}, material.texts, effort, progress)
     plot.latency_throughput(points, f"{material.words[material.texts]}; open loop; {_machine()}", picture)

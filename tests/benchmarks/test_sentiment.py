@@ -100,14 +100,18 @@ def test_the_usual_peak_is_its_best_number_of_clients(tmp_path):
     assert throughput.highest_rate(FastAtTwo(), 50, tmp_path, Effort()) == 50
 
 
-def test_a_peak_that_the_service_cannot_hold_is_lowered(tmp_path):
-    words = []
-    peak = throughput.sustained_peak(Known(50), 80, tmp_path, Effort(), words.append)
-    assert 0.8 * peak <= 50 / 0.95
-    assert 0.8 * peak / 0.9 > 50
-    assert throughput.sustained_peak(Known(1000), 80, tmp_path, Effort(), words.append) == 80
+def test_the_rate_is_lowered_until_the_usual_service_keeps_up(tmp_path):
+    services = {USUAL: Known(50), TEACHER: Known(1000), STUDENT: Known(1000)}
+    found = throughput.tails(services, 80, tmp_path, Effort(), lambda _: None)
+    assert "open loop at 64 requests/s" in found["p99_vs_seed"]["how"]
+    assert "answered 78%" in found["p99_vs_seed"]["how"]
+    assert "open loop at 51.84 requests/s" in found["p99_vs_seed_sustained"]["how"]
+    services[USUAL] = Known(1000)
+    found = throughput.tails(services, 80, tmp_path, Effort(), lambda _: None)
+    assert "open loop at 64 requests/s" in found["p99_vs_seed_sustained"]["how"]
+    services[USUAL] = Known(1)
     with pytest.raises(RuntimeError, match="does not keep up"):
-        throughput.sustained_peak(Known(1), 80, tmp_path, Effort(), words.append)
+        throughput.tails(services, 80, tmp_path, Effort(), lambda _: None)
 
 
 class Labelled:
