@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,4 +239,79 @@ def text_package(
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         inputs = (text_chain[name] for name in ("train", "model", "evaluation"))
         package_text_classifier.python_func(*inputs, package, pipeline_run="run-1")
+    return package
+
+
+@pytest.fixture(scope="session")
+def segment_chain(registry_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifacts:
+    """Outputs of the segmentation components on the purchases of 300 made-up customers, by name.
+
+    They are as of `tests.purchases.FEBRUARY`, and later purchases are there too; `warehouse` is the DuckDB file.
+    """
+    from components.data.load_purchases.component import load_purchases
+    from components.data.publish_customer_features.component import publish_customer_features
+    from components.data.summarize_customers.component import summarize_customers
+    from components.training.train_segments.component import train_segments
+    from tests.purchases import FEBRUARY, SCHEMA, made_up_purchases
+
+    folder = tmp_path_factory.mktemp("customers")
+    made: Artifacts = {"warehouse": stand_in(folder / "warehouse.duckdb")}
+    made_up_purchases().to_parquet(folder / "purchases.parquet")
+
+    def artifacts(*names: str) -> list[SimpleNamespace]:
+        return [made.setdefault(name, stand_in(folder / name)) for name in names]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEPRINTS_HOME", str(registry_home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("WAREHOUSE_URL", f"duckdb:///{folder}/warehouse.duckdb")
+        day = load_purchases.python_func(
+            str(folder / "name"),
+            data_uri=str(folder / "purchases.parquet"),
+            schema_yaml=SCHEMA,
+            run_date=FEBRUARY.isoformat(),
+        )
+        partitions = publish_customer_features.python_func(day, *artifacts("features_metrics"), rows_per_partition=150)
+        summaries = artifacts("first_part", "second_part")
+        for partition, summary in zip(partitions, summaries, strict=True):
+            summarize_customers.python_func(partition, summary)
+        train_segments.python_func(
+            day,
+            summaries,
+            *artifacts("model", "summary", "evaluation", "metrics", "report"),
+            maximum_segments=4,
+            bootstraps=2,
+            registered_model="chained-segments",
+        )
+    return made
+
+
+@pytest.fixture
+def warehouse_url(segment_chain: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of the test's own copy of the warehouse of `segment_chain`; WAREHOUSE_URL names it."""
+    shutil.copyfile(segment_chain["warehouse"].path, tmp_path / "warehouse.duckdb")
+    monkeypatch.setenv("WAREHOUSE_URL", f"duckdb:///{tmp_path}/warehouse.duckdb")
+    return os.environ["WAREHOUSE_URL"]
+
+
+@pytest.fixture(scope="session")
+def segment_package(
+    segment_chain: Artifacts, registry_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> SimpleNamespace:
+    """The model package of `segment_chain`."""
+    from components.registry.package_segmentation.component import package_segmentation
+    from tests.purchases import FEBRUARY
+
+    package = stand_in(tmp_path_factory.mktemp("segment-package") / "package")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BLUEPRINTS_HOME", str(registry_home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        package_segmentation.python_func(
+            FEBRUARY.isoformat(),
+            segment_chain["model"],
+            segment_chain["summary"],
+            package,
+            pipeline_run="run-1",
+            dataset="shop",
+        )
     return package

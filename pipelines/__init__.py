@@ -7,7 +7,11 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-PIPELINES = {"credit-risk": "pipelines.credit_risk:credit_risk", "sentiment": "pipelines.sentiment:sentiment"}
+PIPELINES = {
+    "credit-risk": "pipelines.credit_risk:credit_risk",
+    "segmentation": "pipelines.segmentation:segmentation",
+    "sentiment": "pipelines.sentiment:sentiment",
+}
 """Blueprint to the module and name of its pipeline."""
 _CHECKS = {"sentiment": "blueprints.sentiment.method:check_method"}
 

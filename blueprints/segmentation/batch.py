@@ -12,8 +12,7 @@ from blueprints.model_package import ModelPackage
 from blueprints.report import Report
 from blueprints.segmentation.customers import feature_batches
 from blueprints.segmentation.features import FEATURE_TABLE
-from blueprints.segmentation.matching import Match
-from blueprints.segmentation.migration import Migration, read_migration
+from blueprints.segmentation.migration import read_migration, read_names
 from blueprints.segmentation.partitions import summarize
 from blueprints.segmentation.profiles import profile
 from blueprints.segmentation.reports import segments_report
@@ -82,38 +81,20 @@ def score_and_report(
         run_date=run_date,
         progress=tell,
     )
-    migration = None
+    migration, names_before = None, None
     if earlier:
         migration = read_migration(warehouse, earlier[-1], run_date, table=target_table, transactions=transactions)
+        names_before = read_names(warehouse, earlier[-1], table=target_table)
     metrics: dict[str, float] = {"customers": scored.rows}
     if migration is not None and migration.stayed is not None:
         metrics["kept_segment"] = migration.stayed
-    page = _page(warehouse, package, segmenter, run_date, features_table, list(scored.by_segment.values()), migration)
-    return Done(metrics, page)
-
-
-def _page(
-    warehouse: Warehouse,
-    package: ModelPackage,
-    segmenter: Segmenter,
-    run_date: date,
-    features_table: str,
-    sizes: list[int],
-    migration: Migration | None,
-) -> str:
-    columns = package.signature.inputs
     batches = feature_batches(warehouse, run_date, segmenter.columns, table=features_table)
     sample = summarize(batches, segmenter.columns, identifier=CUSTOMER, capacity=_PROFILED).sample
-    profiles = profile(sample, segmenter.predict(sample), segmenter.columns, len(segmenter.ids))
-    segments = with_sizes(segmenter.segments, np.array(sizes))
-    match = Match(
-        method="none",
-        ids=segments.ids,
-        kept=(True,) * len(segments),
-        scores=(None,) * len(segments),
-        retired=(),
-        next_id=segments.next_id,
+    page = segments_report(
+        with_sizes(segmenter.segments, np.array(list(scored.by_segment.values()))),
+        profile(sample, segmenter.predict(sample), segmenter.columns, len(segmenter.ids)),
+        package.signature.inputs,
+        migration=migration,
+        names_before=names_before,
     )
-    return segments_report(
-        segments, profiles, columns, match, old=None if migration is None else segments, migration=migration
-    )
+    return Done(metrics, page)

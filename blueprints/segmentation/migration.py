@@ -159,6 +159,22 @@ def read_migration(
     )
 
 
+def read_names(warehouse: Warehouse, run_date: date, *, table: str = SEGMENT_TABLE) -> dict[int, str]:
+    """Names of the segments that have customers in a published run, by id.
+
+    Args:
+        warehouse: Where the segments are published.
+        run_date: Date of the run.
+        table: Table that they are published as.
+
+    Raises:
+        WarehouseError: The run is not there, or the warehouse fails.
+    """
+    query = f"SELECT DISTINCT {SEGMENT}, segment_name FROM {_dated(table, run_date)}"  # noqa: S608 - checked names
+    rows = (row for batch in warehouse.read(query) for row in batch.to_pylist())
+    return {row[SEGMENT]: row["segment_name"] for row in rows}
+
+
 def migration_sql(before: date, after: date, *, table: str = SEGMENT_TABLE, transactions: str | None = None) -> str:
     """The SELECT behind `read_migration`: one row each pair of segments."""
     if transactions is None:

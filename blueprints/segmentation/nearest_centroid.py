@@ -13,6 +13,8 @@ from blueprints.segmentation.preprocessing import Preprocessing
 
 # Rows at a time: every array of a chunk stays in the cache of a core.
 _CHUNK = 8192
+# Up to so many rows, as servers have them, a pass over all columns at once costs less than one over each.
+_FEW = 64
 
 
 class Assignment(NamedTuple):
@@ -127,6 +129,8 @@ class NearestCentroid:
 
     def _points(self, columns: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
         """Standardised rows, shape (features, rows)."""
+        if len(columns[0]) <= _FEW:
+            return self._few_points(columns)
         points = np.empty((len(self._preprocessing.columns), len(columns[0])), np.float32)
         learned = self._preprocessing
         for position, values in enumerate(columns):
@@ -150,9 +154,25 @@ class NearestCentroid:
                 point[np.isnan(point)] = (median - mean) * inverse
                 norm = point @ point
             if not np.isfinite(norm):
-                name = self._preprocessing.columns[position]
-                raise ValueError(f"column {name!r} holds infinite values; give finite or missing ones")
+                raise self._infinite(position)
         return points
+
+    def _few_points(self, columns: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+        """The same in double precision, with a tenth of the calls."""
+        learned = self._preprocessing
+        rows = np.array(columns, np.float64).T
+        np.copyto(rows, learned.medians, where=np.isnan(rows))
+        rows[:, learned.logged] = signed_log(rows[:, learned.logged])
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = np.ascontiguousarray(((rows - learned.means) / learned.scales).T, np.float32)
+            norms = np.einsum("ij,ij->i", points, points)
+        if not np.isfinite(norms).all():
+            raise self._infinite(int(np.flatnonzero(~np.isfinite(norms))[0]))
+        return points
+
+    def _infinite(self, position: int) -> ValueError:
+        name = self._preprocessing.columns[position]
+        return ValueError(f"column {name!r} holds infinite values; give finite or missing ones")
 
     def _scores(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
         """Half the squared distance without the half square of the row itself, shape (segments, rows)."""

@@ -225,7 +225,10 @@ class _SQLiteReader:
                 found += connection.execute(sql, some).fetchall()
         except (OSError, sqlite3.Error) as error:
             self.close()
-            raise StoreUnavailableError(f"online store {self._path.name}: {error}; materialize the features") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise StoreUnavailableError(
+                f"online store {self._path.name}: {reason}; materialize the features"
+            ) from error
         # As Feast reads what it wrote: seconds since 1970 of a time that it takes for local.
         times = {row[3]: datetime.fromtimestamp(row[3]) for row in found}  # noqa: DTZ006
         return _gather((key, name, value, times[moment]) for key, name, value, moment in found)

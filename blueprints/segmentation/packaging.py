@@ -93,7 +93,10 @@ def package_segmenter(
         lineage=lineage,
         reference=pa.table(
             {
-                **{column.name: values for column, values in zip(columns, reference.T, strict=True)},
+                **{
+                    column.name: pa.array(values, from_pandas=True)
+                    for column, values in zip(columns, reference.T, strict=True)
+                },
                 SEGMENT: names[assigned.indices].tolist(),
                 CONFIDENCE: assigned.confidence,
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from blueprints.report import Report
@@ -118,10 +118,11 @@ def segments_report(
     segments: Segments,
     profiles: Profiles,
     columns: Sequence[Column],
-    match: Match,
+    match: Match | None = None,
     *,
     old: Segments | None = None,
     migration: Migration | None = None,
+    names_before: Mapping[int, str] | None = None,
 ) -> str:
     """The segments as a page: names, profiles, what became of the ids of the last run, who moved.
 
@@ -129,19 +130,21 @@ def segments_report(
         segments: The segments.
         profiles: Their customers.
         columns: The features, for titles and units.
-        match: Where their ids come from.
+        match: Where their ids come from, if they are new.
         old: The segments of the last run, if there was one.
         migration: Moves of customers since then, if they were counted.
+        names_before: Names of the segments that customers moved from, by id; those of `old` by default.
     """
     largest = max(segments.segments, key=lambda segment: segment.size)
+    customers = sum(segment.size for segment in segments.segments)
     tiles = [
-        ("customers", f"{profiles.rows:,}"),
+        ("customers", f"{customers:,}"),
         ("segments", str(len(segments))),
         ("in the largest", show_share(largest.share)),
     ]
     if migration is not None and migration.stayed is not None:
         tiles.append(("kept their segment", f"{migration.stayed:.1%}"))
-    report = Report("Segments", f"{profiles.rows:,} customers in {len(segments)} segments.").tiles(tiles)
+    report = Report("Segments", f"{customers:,} customers in {len(segments)} segments.").tiles(tiles)
     report.table(
         ("id", "segment", "customers", "share", "what they have in common"),
         [
@@ -149,15 +152,20 @@ def segments_report(
             for segment in sorted(segments.segments, key=lambda segment: -segment.size)
         ],
     )
-    report.heading("Profiles").figure(
+    report.heading("Profiles")
+    if profiles.rows < customers:
+        report.text(f"From a sample of {profiles.rows:,} customers.")
+    report.figure(
         plots.heat_map(profiles, segments, columns),
         "Medians. Colours: how far a segment stands out from all others (Cliff's delta).",
     )
     _profile_tables(report, segments, profiles, columns)
-    if old is not None:
+    if old is not None and match is not None:
         _identity(report, segments, match, old)
-    if old is not None and migration is not None:
-        _moves(report, segments, old, migration)
+    if migration is not None:
+        if names_before is None:
+            names_before = {segment.id: segment.name for segment in (old or segments).segments}
+        _moves(report, segments, names_before, migration)
     return report.html()
 
 
@@ -230,15 +238,16 @@ def _before(old: Segments, identifier: int, name: str) -> str:
     return "same name" if before == name else f"was: {before}"
 
 
-def _moves(report: Report, segments: Segments, old: Segments, migration: Migration) -> None:
-    names_before = {segment.id: segment.name for segment in old.segments}
+def _moves(report: Report, segments: Segments, names_before: Mapping[int, str], migration: Migration) -> None:
     names_after = {segment.id: segment.name for segment in segments.segments}
     between = f" from {migration.before} to {migration.after}" if migration.before and migration.after else ""
     report.heading(f"Moves{between}")
     words = [
-        f"{migration.stayed:.1%} of the customers of both runs kept their segment." if migration.stayed else "",
+        f"{migration.stayed:.1%} of the customers of both runs kept their segment."
+        if migration.stayed is not None
+        else "",
         f"Of those who bought nothing in between, {migration.stayed_unchanged:.1%} did."
-        if migration.stayed_unchanged
+        if migration.stayed_unchanged is not None
         else "",
         f"{migration.joined:,} customers are new, {migration.left:,} are not scored any more.",
     ]

@@ -15,7 +15,11 @@ from blueprints.model_package import ModelPackage
 from blueprints.workspace import Workspace
 from cli.output import fail
 
-DEMOS = {"credit-risk": "cli.demos.credit_risk", "sentiment": "cli.demos.sentiment"}
+DEMOS = {
+    "credit-risk": "cli.demos.credit_risk",
+    "segmentation": "cli.demos.segmentation",
+    "sentiment": "cli.demos.sentiment",
+}
 """Blueprint to the module with its `DEMO`."""
 
 

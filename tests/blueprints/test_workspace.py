@@ -8,7 +8,7 @@ import pytest
 
 from blueprints.workspace import Workspace
 
-VARIABLES = ("BLUEPRINTS_HOME", "MLFLOW_TRACKING_URI", "DECISIONS_URL")
+VARIABLES = ("BLUEPRINTS_HOME", "MLFLOW_TRACKING_URI", "DECISIONS_URL", "WAREHOUSE_URL")
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_every_place_is_inside_and_none_is_made_by_looking(tmp_path):
     workspace = Workspace.current()
     places = [getattr(workspace, name) for name, kind in vars(Workspace).items() if isinstance(kind, property)]
     for place in places:
-        path = place if isinstance(place, Path) else Path(place.removeprefix("sqlite:///"))
+        path = place if isinstance(place, Path) else Path(place.partition(":///")[2])
         assert path.is_relative_to(workspace.root)
     assert len({str(place) for place in places}) == len(places) > 5
     assert not list(tmp_path.iterdir())
@@ -42,6 +42,15 @@ def test_every_place_is_inside_and_none_is_made_by_looking(tmp_path):
 def test_stores_may_lie_elsewhere(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     monkeypatch.setenv("DECISIONS_URL", "postgresql://127.0.0.1/decisions")
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql://127.0.0.1/warehouse")
     workspace = Workspace.current()
     assert workspace.tracking_uri == "http://127.0.0.1:5000"
     assert workspace.decisions_url == "postgresql://127.0.0.1/decisions"
+    assert workspace.warehouse_url == "postgresql://127.0.0.1/warehouse"
+
+
+def test_the_warehouse_can_be_opened_as_it_is_named(tmp_path):
+    from blueprints.segmentation.warehouse import open_warehouse
+
+    with open_warehouse(Workspace.current().warehouse_url):
+        assert (tmp_path / ".blueprints" / "warehouse.duckdb").is_file()

@@ -139,6 +139,29 @@ def test_a_promotion_that_was_interrupted_is_completed_by_a_retry(registry, pack
     assert registry.by_alias(name, CHAMPION) == model
 
 
+def test_figures_of_several_steps_and_files_are_logged_as_one_run(registry, workspace):
+    figures = {2: {"silhouette": 0.5, "inertia": 90.0}, 3: {"silhouette": 0.7}}
+    files = {"plots/knee.png": b"\x89PNG", "notes.txt": b"three"}
+    run_id = registry.log_run("choice-1", figures, files, parameters={"k": 3}, experiment="choices")
+    run = client(registry).get_run(run_id)
+    assert (run.info.status, run.info.run_name, run.data.params) == ("FINISHED", "choice-1", {"k": "3"})
+    history = client(registry).get_metric_history(run_id, "silhouette")
+    assert [(one.step, one.value) for one in history] == [(2, 0.5), (3, 0.7)]
+    assert [one.step for one in client(registry).get_metric_history(run_id, "inertia")] == [2]
+    kept = workspace.registry_artifacts / "choices" / run_id / "artifacts"
+    assert {path.relative_to(kept).as_posix(): path.read_bytes() for path in kept.rglob("*") if path.is_file()} == files
+    bare = registry.log_run("choice-2", {}, {}, experiment="choices")
+    assert client(registry).get_run(bare).info.experiment_id == run.info.experiment_id
+
+
+def test_a_run_that_cannot_be_logged_whole_is_marked_as_failed(registry):
+    with pytest.raises(ValueError, match="null byte"):
+        registry.log_run("choice-3", {1: {"silhouette": 0.5}}, {"a\0b": b""}, experiment="failing")
+    experiment = client(registry).get_experiment_by_name("failing")
+    (run,) = client(registry).search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+
+
 def test_a_fetched_package_is_a_verified_copy(registry, packages, name, tmp_path):
     model = registry.log_and_register(name, packages[0], reports={})
     fetched = registry.fetch(model, tmp_path / "here")

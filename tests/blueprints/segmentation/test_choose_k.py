@@ -9,6 +9,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from blueprints.segmentation import choose_k as module
 from blueprints.segmentation.choose_k import Choice, ChoiceReport, choose_k, dispersion_indices
+from blueprints.segmentation.clustering import continue_kmeans
 from blueprints.segmentation.preprocessing import DegenerateDataError
 
 
@@ -71,6 +72,61 @@ def test_many_rows_are_sampled_by_themselves(monkeypatch):
     assert report.candidate(4).silhouette.low < report.candidate(4).silhouette.high
     with pytest.raises(KeyError):
         report.candidate(11)
+
+
+def test_the_clusters_of_an_earlier_run_go_on_in_their_order_with_their_k():
+    points = blobs(2_000, 5, 1)
+    before = chosen(points[:1_500]).best.centers[::-1]
+    after = chosen(points, earlier=before)
+    assert after.report.continued
+    assert after.k == 5
+    # What was the first cluster is the first one again.
+    distances = np.linalg.norm(after.best.centers[:, None] - before, axis=2)
+    assert distances.argmin(axis=1).tolist() == [0, 1, 2, 3, 4]
+    assert not chosen(points).report.continued
+
+
+def test_an_earlier_k_is_kept_while_another_one_is_only_slightly_better():
+    # Two of the four blobs touch, so three clusters are nearly as clear as four.
+    rng = np.random.default_rng(5)
+    centers = np.array([[0, 0], [20, 0], [0, 20], [0, 27.5]])
+    points = centers[rng.integers(0, 4, 2_000)] + rng.normal(size=(2_000, 2))
+    free = chosen(points)
+    values = {one.k: one.silhouette.value for one in free.report.candidates}
+    other = 3 if free.k == 4 else 4
+    gap = values[free.k] - values[other]
+    assert 0 < gap < module.CONTINUED_SILHOUETTE
+    earlier = next(one.centers for one in free.clusterings if one.k == other)
+    kept = chosen(points, earlier=earlier)
+    assert (kept.k, kept.report.continued) == (other, True)
+    assert ChoiceReport.model_validate_json(kept.report.model_dump_json()) == kept.report
+
+
+def test_an_earlier_k_that_became_worse_is_given_up():
+    points = blobs(2_000, 5, 1)
+    earlier = next(one.centers for one in chosen(points).clusterings if one.k == 2)
+    found = chosen(points, earlier=earlier)
+    assert (found.k, found.report.continued) == (5, False)
+
+
+def test_earlier_clusters_in_a_bad_solution_or_of_an_unwanted_k_are_not_continued():
+    points = blobs(2_000, 4, 1)
+    best = chosen(points, ks=[4]).best
+    # Three centroids share one blob, so the other three blobs share one.
+    own = points[best.labels == 0]
+    bad = np.concatenate([own[:3], points[best.labels != 0].mean(axis=0)[None]])
+    assert continue_kmeans(points, bad).inertia > 1.1 * best.inertia
+    found = chosen(points, ks=[4], earlier=bad)
+    assert not found.report.continued
+    assert found.best.inertia == pytest.approx(best.inertia, rel=1e-3)
+    assert not chosen(points, ks=[2, 3], earlier=best.centers).report.continued
+
+
+def test_sampled_silhouettes_let_clusters_go_on_too():
+    points = blobs(3_000, 4, 1)
+    before = chosen(points[:2_000]).best.centers[::-1]
+    report = chosen(points, method="sampled", sample_rows=200, earlier=before).report
+    assert (report.k, report.method, report.continued) == (4, "sampled", True)
 
 
 def test_the_report_survives_json_and_the_seed_decides():

@@ -9,7 +9,7 @@ from sklearn.datasets import make_blobs
 from threadpoolctl import threadpool_limits
 
 from blueprints.segmentation import clustering as module
-from blueprints.segmentation.clustering import fit_kmeans, nearest, require_distinct
+from blueprints.segmentation.clustering import continue_kmeans, fit_kmeans, nearest, require_distinct
 from blueprints.segmentation.preprocessing import DegenerateDataError
 
 
@@ -68,3 +68,14 @@ def test_distinct_rows_at_the_end_are_found():
     points = np.zeros((5_000, 1))
     points[-3:, 0] = [1, 2, 3]
     require_distinct(points, 4)
+
+
+def test_clusters_are_continued_in_their_order_and_as_scikit_learn_does():
+    points = blobs(3_000, 4)
+    start = points[np.random.default_rng(0).permutation(3_000)[:5]]
+    found = continue_kmeans(points, start)
+    expected = KMeans(5, init=start, n_init=1).fit(points)
+    np.testing.assert_allclose(found.centers, expected.cluster_centers_, atol=1e-6)
+    assert found.labels.tolist() == expected.labels_.tolist()
+    assert found.inertia == pytest.approx(expected.inertia_)
+    assert continue_kmeans(points, found.centers).labels.tolist() == found.labels.tolist()

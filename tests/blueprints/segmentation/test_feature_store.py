@@ -304,6 +304,23 @@ def test_a_configuration_that_cannot_be_used_is_refused(tmp_path, text, words):
         StoreConfig.read(tmp_path / "none.yaml")
 
 
+def test_the_current_store_is_the_one_that_the_environment_names_else_sqlite_in_the_workspace(tmp_path, monkeypatch):
+    for variable in ("FEATURE_STORE_CONFIG", "FEATURE_STORE_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("BLUEPRINTS_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    own = StoreConfig.current()
+    assert (own.project, own.online["type"]) == ("segmentation", "sqlite")
+    assert own.online_path == tmp_path / "home" / "feature_store" / "online.db"
+    assert own.offline == tmp_path / "home" / "feature_store" / "customer_features"
+    (tmp_path / "mine.yaml").write_text("project: mine\nonline_store: {type: redis, connection_string: 'localhost:1'}")
+    monkeypatch.setenv("FEATURE_STORE_CONFIG", "mine.yaml")
+    assert (StoreConfig.current().project, StoreConfig.current().online["type"]) == ("mine", "redis")
+    monkeypatch.setenv("FEATURE_STORE_CONFIG", "none.yaml")
+    with pytest.raises(StoreConfigError, match=r"none\.yaml: cannot be read"):
+        StoreConfig.current()
+
+
 def test_servers_need_no_feast(tmp_path):
     code = (
         "import sys, blueprints.segmentation.online_features; "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blueprints.segmentation.migration import Migration, Move, count_moves, read_migration
+from blueprints.segmentation.migration import Migration, Move, count_moves, read_migration, read_names
 from blueprints.segmentation.warehouse import WarehouseError, open_warehouse
 
 MAY, JUNE = date(1998, 5, 1), date(1998, 6, 1)
@@ -103,6 +103,14 @@ def test_the_warehouse_counts_the_same(warehouse):
     without = read_migration(warehouse, MAY, JUNE)
     assert [move.customers for move in without.moves] == [move.customers for move in found.moves]
     assert not any(move.unchanged for move in without.moves)
+
+
+def test_the_names_of_a_run_are_read_back(warehouse):
+    rows = {"customer_id": pa.array([1, 2, 3], pa.int64()), "segment_id": [4, 1, 4], "segment_name": ["a", "b", "a"]}
+    warehouse.publish("named_segments", MAY, [pa.record_batch(rows)])
+    assert read_names(warehouse, MAY, table="named_segments") == {4: "a", 1: "b"}
+    with pytest.raises(WarehouseError, match="19980601"):
+        read_names(warehouse, JUNE, table="named_segments")
 
 
 def test_a_run_that_was_never_published_is_an_error(warehouse):

@@ -116,6 +116,26 @@ def test_a_first_run_compares_with_nothing(first):
     assert Page(html).tags.count("svg") == 1
 
 
+def test_moves_are_shown_without_new_ids_and_from_segments_that_are_gone(first):
+    _, labels, segments, profiles = first
+    ids = np.array(segments.ids)[labels]
+    migration = count_moves(np.where(labels == 2, 9, 3), ids)
+    html = segments_report(segments, profiles, COLUMNS, migration=migration, names_before={9: "gone", 3: "known"})
+    assert "Since the last run" not in html
+    assert {"gone", "known"} <= set(Page(html).cells)
+    nobody = count_moves(np.full(900, 9), ids, unchanged=np.ones(900, bool))
+    html = segments_report(segments, profiles, COLUMNS, migration=nobody, names_before={9: "gone"})
+    assert "0.0% of the customers of both runs kept their segment." in html
+    assert "Of those who bought nothing in between, 0.0% did." in html
+
+
+def test_a_sample_is_called_one(first):
+    points, labels, segments, _ = first
+    html = segments_report(segments, profile(points[:50], labels[:50], ["income", "visits"], 3), COLUMNS)
+    assert "From a sample of 50 customers." in html
+    assert "900 customers in 3 segments." in html
+
+
 def test_titles_cannot_write_markup(first):
     _, labels, segments, profiles = first
     html = segments_report(segments, profiles, COLUMNS, first_ids(CENTERS, np.bincount(labels)))

@@ -165,3 +165,22 @@ def test_packages_with_other_features_or_broken_weights_are_refused(tmp_path):
     broken = package_of(tmp_path / "broken", segmenter, b"nothing", ["f0", "f1", "f2"])
     with pytest.raises(PackageError, match="no skops model"):
         Segmenter.from_package(broken)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 50), st.sampled_from([1, 2, 64, 65]))
+def test_a_few_rows_are_answered_as_many_are(features, seed, few):
+    segmenter, _, rows = segmenter_of(300, features, 4, seed)
+    together, apart = segmenter.assign(rows), segmenter.assign(rows[:few])
+    np.testing.assert_allclose(apart.distances, together.distances[:few], rtol=1e-4, atol=2e-3)
+    np.testing.assert_allclose(apart.confidence, together.confidence[:few], atol=2e-3)
+    assert (apart.indices == together.indices[:few]).mean() > 0.9
+
+
+@pytest.mark.parametrize("count", [3, 300])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e300])
+def test_a_value_that_is_too_far_out_is_refused_by_its_column(count, value):
+    segmenter, _, rows = segmenter_of(count, 3, 2, 0)
+    rows[1, 2] = value
+    with pytest.raises(ValueError, match="'f2' holds infinite values"):
+        segmenter.assign(rows)
