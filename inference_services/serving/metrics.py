@@ -109,7 +109,7 @@ class PredictionHistogram(Collector):
         }
         self._sums = {name: self._value("sum", name) for name in self._bounds}
 
-    def observe(self, output: str, predictions: NDArray[np.floating]) -> None:
+    def observe(self, output: str, predictions: NDArray[np.floating] | NDArray[np.integer]) -> None:
         """Counts the values of one output, shape (n,)."""
         bounds = self._bounds.get(output)
         if bounds is None:

@@ -11,7 +11,7 @@ from cli.deploy import of_blueprint
 from localcluster.render import render
 
 DEV = Path(__file__).parents[2] / "kustomize" / "overlays" / "dev"
-BLUEPRINTS = ("credit-risk", "sentiment")
+BLUEPRINTS = ("credit-risk", "segmentation", "sentiment")
 
 
 def named(objects):
@@ -36,4 +36,4 @@ def test_what_a_component_adds_is_deployed_with_its_blueprint():
 def test_an_unknown_blueprint_is_told_with_those_that_there_are(capsys):
     with pytest.raises(typer.Exit):
         of_blueprint("fraud", DEV)
-    assert "there is credit-risk, sentiment" in " ".join(capsys.readouterr().err.split())
+    assert "there is credit-risk, segmentation, sentiment" in " ".join(capsys.readouterr().err.split())

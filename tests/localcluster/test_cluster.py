@@ -21,6 +21,7 @@ from localcluster import daemon
 from localcluster.ports import PortTakenError
 from localcluster.render import kubectl
 from tests.lexicon_model import lexicon_package
+from tests.segment_model import fill_store, segment_package
 
 PROJECT = Path(__file__).parents[2]
 NAMESPACE = "blueprints-local"
@@ -150,9 +151,28 @@ def test_two_blueprints_answer_side_by_side(service, tmp_path):
     assert service.ask("/predict", APPLICATION, "sentiment").status_code == 422
 
 
-def test_deleting_one_blueprint_leaves_the_other(service):
+@pytest.mark.slow  # starts Feast to fill the store, then three servers
+def test_customers_are_answered_from_the_features_of_the_workspace(service, tmp_path):
+    customers = fill_store(service.workspace.root / "feature_store", f"duckdb:///{tmp_path}/warehouse.duckdb")
+    package = segment_package(tmp_path / "package", customers)
+    shutil.copytree(package.folder, service.workspace.volumes / "models" / "segmentation" / package.version)
+    (deployed,) = service.json("deploy", "segmentation", f"--package={package.version}")
+    assert deployed["ready"] == "True"
+    told = service.ask("/predict", {"customer_id": 3}, "segmentation").json()
+    assert (told["customer_id"], told["model_version"]) == (3, package.version)
+    assert service.ask("/predict", {"customer_id": 300}, "segmentation").status_code == 404
+    explained = service.ask("/v1/models/segmentation:explain", {"instances": [{"customer_id": 3}]}, "segmentation")
+    assert explained.json()["explanations"][0]["segment"] == told["segment"]
+
+
+def test_deleting_one_blueprint_leaves_the_others(service):
+    def names():
+        return [one["name"] for one in service.json("cluster", "status")["services"]]
+
     service.run("delete", "sentiment")
-    assert [one["name"] for one in service.json("cluster", "status")["services"]] == ["credit-risk"]
+    assert names() == ["credit-risk", "segmentation"]
+    service.run("delete", "segmentation")
+    assert names() == ["credit-risk"]
     assert service.ask("/predict", APPLICATION).status_code == 200
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ("local", "dev", "staging", "prod")
 
 
-BLUEPRINTS = ("credit-risk", "sentiment")
+BLUEPRINTS = ("credit-risk", "segmentation", "sentiment")
 everywhere = pytest.mark.parametrize(("name", "blueprint"), [*itertools.product(OVERLAYS, BLUEPRINTS)])
 
 

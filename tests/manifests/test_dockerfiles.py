@@ -13,6 +13,7 @@ DOCKERFILES = [
     ROOT / "inference_services/credit_risk/Dockerfile",
     ROOT / "components/Dockerfile",
     ROOT / "inference_services/credit_risk/alibi.Dockerfile",
+    ROOT / "inference_services/segmentation/Dockerfile",
     ROOT / "inference_services/sentiment/Dockerfile",
     ROOT / "inference_services/sentiment/edge.Dockerfile",
 ]

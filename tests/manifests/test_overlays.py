@@ -1,5 +1,6 @@
 import itertools
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,17 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ("local", "dev", "staging", "prod")
 CRDS = Path(os.environ.get("CRDS", ROOT.parent / "shared" / "crds"))
 # Which part requests enter by, the others that are routed to, and the parts in all.
-ENTRIES = {"credit-risk": "transformer", "sentiment": "predictor"}
+ENTRIES = {"credit-risk": "transformer", "segmentation": "transformer", "sentiment": "predictor"}
 ROLES = {
     "credit-risk": ("predictor", "transformer", "explainer"),
+    "segmentation": ("predictor", "transformer", "explainer"),
     "sentiment": ("predictor", "explainer"),
 }
-RUNTIMES = {"credit-risk": "credit-risk-xgboost", "sentiment": "sentiment-onnx"}
+RUNTIMES = {
+    "credit-risk": "credit-risk-xgboost",
+    "segmentation": "segmentation-sklearn",
+    "sentiment": "sentiment-onnx",
+}
 everywhere = pytest.mark.parametrize(("name", "blueprint"), [*itertools.product(OVERLAYS, ENTRIES)])
 
 
@@ -96,6 +102,33 @@ def test_clusters_get_the_decisions_url_from_a_secret_and_the_laptop_gets_none(o
             assert set(env["DECISIONS_URL"]["valueFrom"]) == {"secretKeyRef"}
 
 
+def test_clusters_read_features_from_a_store_that_secrets_name_and_the_laptop_from_the_workspace(overlays):
+    stores = {"local": None, "dev": "postgres", "staging": "redis", "prod": "redis"}
+    for name, kind in stores.items():
+        service = overlays[name].get("InferenceService", "segmentation")
+        for role in ("transformer", "explainer"):
+            env = {entry["name"]: entry for entry in service["spec"][role]["containers"][0]["env"]}
+            variables = {key for key in env if key.startswith("FEATURE_STORE_")}
+            if kind is None:
+                assert not variables
+                continue
+            config = ROOT / env["FEATURE_STORE_CONFIG"]["value"]
+            asked = set(re.findall(r"\$\{(\w+)\}", config.read_text())) - {"FEATURE_STORE_DATA"}
+            assert config.name == f"feature_store.{kind}.yaml"
+            assert variables == asked | {"FEATURE_STORE_CONFIG"}
+            secret = {key for key in asked if "valueFrom" in env[key]}
+            assert asked - secret <= {"FEATURE_STORE_POSTGRES_SSLMODE"}
+            assert all(set(env[key]["valueFrom"]) == {"secretKeyRef"} for key in secret)
+
+
+@pytest.mark.parametrize(("name", "port"), [("dev", 5432), ("staging", 6379), ("prod", 6379)])
+def test_those_who_read_features_may_reach_the_store_and_the_predictor_may_not(overlays, name, port):
+    policy = overlays[name].get("NetworkPolicy", "segmentation-feature-store")["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"model": "segmentation"}
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["transformer", "explainer"]
+    assert policy["egress"][0]["ports"] == [{"port": port, "protocol": "TCP"}]
+
+
 def test_no_overlay_holds_a_secret(overlays):
     assert not any(objects.of_kind("Secret") for objects in overlays.values())
 
@@ -161,8 +194,9 @@ def test_the_local_overlay_runs_as_processes(overlays, tmp_path, blueprint):
         assert spec.liveness.action.path == "/healthz"
 
 
-def test_a_transformer_knows_its_predictor(overlays, tmp_path):
-    specs = processes(overlays["local"], "credit-risk", tmp_path)
+@pytest.mark.parametrize("blueprint", [one for one, entry in ENTRIES.items() if entry == "transformer"])
+def test_a_transformer_knows_its_predictor(overlays, tmp_path, blueprint):
+    specs = processes(overlays["local"], blueprint, tmp_path)
     assert specs["transformer"].command[-2:] == ("--predictor_host", "127.0.0.2:8080")
 
 

@@ -153,7 +153,7 @@ def test_crds_that_are_given_are_held_against_too(good, tmp_path):
     (tmp_path / "route.yaml").write_text(yaml.safe_dump(route))
     assert messages(good, tmp_path) == [
         f"HTTPRoute/{blueprint}: spec.hostnames[0]: Too long: may not be more than 5 bytes"
-        for blueprint in ("credit-risk", "sentiment")
+        for blueprint in ("credit-risk", "segmentation", "sentiment")
     ]
 
 

@@ -11,7 +11,7 @@ import inference_services.sentiment.explainer as module
 from inference_services.sentiment.explainer import SentimentExplainer
 from inference_services.serving.errors import RequestError
 from inference_services.serving.options import Options
-from tests.inference_services.sentiment.documented import answers_as_documented
+from tests.inference_services.documented import answers_as_documented
 from tests.inference_services.sentiment.test_schemas import BAD
 from tests.lexicon_model import WEIGHTS
 

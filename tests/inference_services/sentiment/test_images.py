@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.inference_services.conftest import ROOT, Running, free_port
+from tests.inference_services.images import command, unpack
 
 IMAGES = {
     "Dockerfile": ("locks/text-serving.txt", ("predictor", "transformer", "explainer")),
     "edge.Dockerfile": ("locks/edge.txt", ("edge",)),
 }
-# Lets Python find the standard library, what lies in the working directory, and what the lock names.
-ONLY_THE_LOCK = """
-import importlib.metadata, re, sys
-lock, *sys.argv = sys.argv[1:]
-canonical = lambda name: re.sub("[-_.]+", "-", name).lower()
-locked = set(re.findall(r"^([a-z0-9-]+)==", open(lock).read(), re.M))
-packages = importlib.metadata.packages_distributions()
-class Locked:
-    def find_spec(self, name, path=None, target=None):
-        owners = packages.get(name)
-        if owners and not locked & set(map(canonical, owners)):
-            raise ModuleNotFoundError(f"No module named {name!r} in {lock}", name=name)
-sys.meta_path.insert(0, Locked())
-sys.path[:] = ["", *(path for path in sys.path if path and path != %(root)r)]
-"""
 
 
 @pytest.fixture(params=IMAGES)
 def image(request, tmp_path):
     """The lock, the servers and a folder that holds what the image does."""
-    dockerfile = ROOT / "inference_services/sentiment" / request.param
-    for line in re.sub(r"\\\n", " ", dockerfile.read_text()).splitlines():
-        if not line.startswith("COPY ") or "--from=" in line:
-            continue
-        *sources, target = shlex.split(line)[1:]
-        if target.startswith("/"):
-            continue
-        for path in (path for source in sources for path in ROOT.glob(source.rstrip("/"))):
-            (tmp_path / target).mkdir(parents=True, exist_ok=True)
-            if path.is_dir():
-                shutil.copytree(path, tmp_path / target, dirs_exist_ok=True)
-            else:
-                shutil.copy(path, tmp_path / target)
-    return (*IMAGES[request.param], tmp_path)
-
-
-def command(lock: str, code: str, *arguments: str) -> list[str]:
-    prelude = ONLY_THE_LOCK % {"root": str(ROOT)}
-    return [sys.executable, "-c", prelude + code, str(ROOT / lock), "server", *arguments]
+    folder = unpack(ROOT / "inference_services/sentiment" / request.param, tmp_path)
+    return (*IMAGES[request.param], folder)
 
 
 def test_every_server_imports_with_what_its_image_holds(image):

@@ -18,8 +18,8 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from inference_services.sentiment.transformer import batches
 from tests.inference_services.conftest import start
+from tests.inference_services.documented import answers_as_documented
 from tests.inference_services.sentiment.conftest import SENTIMENT
-from tests.inference_services.sentiment.documented import answers_as_documented
 from tests.inference_services.sentiment.test_schemas import BAD
 from tests.lexicon_model import WEIGHTS
 

@@ -1,0 +1,1 @@
+"""Segmentation: a predictor for features, a transformer for customers, an explainer for segments."""
