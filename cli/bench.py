@@ -12,6 +12,7 @@ from cli.output import Json, console, errors, fail, print_json
 BENCHMARKS = {
     "credit-risk": "benchmarks.credit_risk",
     "rollout": "benchmarks.rollout",
+    "segmentation": "benchmarks.segmentation.benchmark",
     "sentiment": "benchmarks.sentiment.benchmark",
 }
 

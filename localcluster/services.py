@@ -134,7 +134,7 @@ class Services:
             f"port={self.postgres_port}",
             f"unix_socket_directories={self.folder}",
         )
-        command = [binaries / "postgres", "-D", data, *(f"-c{setting}" for setting in settings)]
+        command: list[str | Path] = [binaries / "postgres", "-D", data, *(f"-c{setting}" for setting in settings)]
         self._launch("postgres", command, user)
         environment = {**os.environ, "PGPASSWORD": password}
         client: list[str | Path] = [
