@@ -48,7 +48,10 @@ def ask(package: ModelPackage, service: Service) -> Answer:
         (
             ("segment", service.curl("/predict", customer, "customer")),
             ("explain", service.curl(explain, instances, "customers")),
-            ("warehouse", ".blueprints/warehouse.duckdb: tables customer_segments, customer_segments_current"),
+            (
+                "warehouse",
+                "SELECT * FROM customer_segments_current -- in .blueprints/warehouse.duckdb, or WAREHOUSE_URL",
+            ),
             ("lineage", f".venv/bin/blueprints lineage {package.version}"),
         ),
     )

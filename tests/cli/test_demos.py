@@ -6,15 +6,18 @@ import io
 import json
 import shlex
 import threading
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import typer
 from rich.console import Console
 
+from blueprints.segmentation.warehouse import open_warehouse
 from blueprints.workspace import Workspace
-from cli.demos import DEMOS, Service, credit_risk, load, sentiment
+from cli.demos import DEMOS, Service, credit_risk, load, segmentation, sentiment
 from tests.lexicon_model import lexicon_package
 
 SPANS = [
@@ -38,7 +41,30 @@ ANSWERS = {
         "/predict": DECISION,
         "/v1/models/credit-risk:explain": {"explanations": [{"reasons": [{"text": "Late [three] times"}]}]},
     },
+    "segmentation": {
+        "/predict": {
+            "customer_id": 3,
+            "segment": "big [new] spenders",
+            "confidence": 0.5,
+            "features_as_of": "1998-07-01T00:00:00Z",
+            "model_version": "v1",
+        },
+        "/v1/models/segmentation:explain": {
+            "explanations": [{"next_segment": "lapsed buyers", "reasons": [{"text": "amount spent: 497"}]}]
+        },
+    },
 }
+
+
+def publish_segments():
+    """Five customers in two segments in the workspace's warehouse; customer 3 is in the middle of the smaller."""
+    rows = {
+        "customer_id": [1, 2, 5, 3, 4],
+        "segment_id": [1, 1, 1, 2, 2],
+        "confidence": [0.5, 0.5, 0.5, 0.6, 0.9],
+    }
+    with open_warehouse(Workspace.current().warehouse_url) as warehouse:
+        warehouse.publish("customer_segments", date(1998, 7, 1), [pa.RecordBatch.from_pydict(rows)])
 
 
 @pytest.fixture
@@ -47,7 +73,12 @@ def service(tmp_path, monkeypatch):
     monkeypatch.setenv("BLUEPRINTS_HOME", str(tmp_path))
     seen, servers = {}, []
 
+    monkeypatch.delenv("WAREHOUSE_URL", raising=False)
+
     def start(blueprint):
+        if blueprint == "segmentation":
+            publish_segments()
+
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 seen[self.path] = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -111,6 +142,14 @@ def test_credit_risk_shows_the_decision_with_its_reasons(service, credit_package
     for words in ("DECLINE", "41.0%", "declined from 20.0%", "Late [three] times", "decision d-1"):
         assert words in text
     assert dict(answer.commands)["lineage"].endswith("lineage d-1")
+
+
+def test_segmentation_shows_a_customer_of_the_smallest_segment_with_the_reasons(service, tmp_path):
+    answer = segmentation.ask(lexicon_package(tmp_path / "package"), service("segmentation"))
+    text = shown(answer.shown)
+    for words in ("Customer 3", "big [new] spenders", "confidence 50%", "next: lapsed buyers", "amount spent: 497"):
+        assert words in text
+    assert service.seen["/predict"] == {"customer_id": 3}
 
 
 @pytest.mark.parametrize("blueprint", list(DEMOS))
