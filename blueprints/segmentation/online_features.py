@@ -76,6 +76,11 @@ class OnlineFeatures:
         self._reader = reader
         self._positions = {column.name: position for position, column in enumerate(columns)}
 
+    @property
+    def local(self) -> bool:
+        """Whether the store is a file of this machine, so that a read waits for no network."""
+        return isinstance(self._reader, _SQLiteReader)
+
     @classmethod
     def open(
         cls, config: StoreConfig, columns: Sequence[Column] = FEATURES, *, timeout: float = TIMEOUT_S

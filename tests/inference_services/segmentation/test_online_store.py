@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import pytest
@@ -101,3 +102,16 @@ def test_values_that_the_model_would_refuse_are_the_stores_fault(opened):
         asyncio.run(opened(store).read([1, 12]))
     assert caught.value.status == 503
     assert "customer 1.recency_days: must be at least 1 days, not 0" in str(caught.value)
+
+
+def test_a_few_customers_of_a_file_are_read_without_a_thread_and_many_with_one(opened, monkeypatch):
+    store = Store(0)
+    reader = opened(store)
+    monkeypatch.setattr(OnlineFeatures, "local", property(lambda _: True))
+    threads = set()
+    read = store.rows
+    store.rows = lambda keys: threads.add(threading.current_thread().name) or read(keys)
+    asyncio.run(reader.read([1]))
+    assert threads == {"MainThread"}
+    asyncio.run(reader.read(range(17)))
+    assert threads == {"MainThread", "online-store_0"}
