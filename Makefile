@@ -69,6 +69,7 @@ lock: $(UV)  ## Write locks/*.txt from pyproject.toml, keeping versions that sti
 	@$(UV) pip compile $(LOCK_FLAGS) --extra data --extra training --extra feature-store --extra pipelines -c locks/dev.txt -o locks/jobs.txt
 	@$(UV) pip compile $(LOCK_FLAGS) --extra pipelines --extra finetuning -c locks/dev.txt -o locks/finetuning.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/text-serving.in --override locks/text-serving-overrides.in -c locks/dev.txt -o locks/text-serving.txt
+	@$(UV) pip compile $(LOCK_OPTIONS) locks/segmentation.in --override locks/text-serving-overrides.in --override locks/segmentation-overrides.in -c locks/dev.txt -o locks/segmentation.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/edge.in --override locks/text-serving-overrides.in --override locks/edge-overrides.in -c locks/dev.txt -o locks/edge.txt
 	@$(UV) pip compile $(LOCK_OPTIONS) locks/alibi.in --override locks/alibi-overrides.in -o locks/alibi.txt
 

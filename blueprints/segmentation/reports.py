@@ -24,27 +24,14 @@ if TYPE_CHECKING:
 _ROWS, _OF_EACH = 2_000, 50
 
 
-def choice_report(
-    choice: ChoiceReport,
-    segments: Segments,
-    points: NDArray[np.floating],
-    labels: NDArray[np.integer],
-    centers: NDArray[np.floating],
-    *,
-    seed: int = 0,
-) -> str:
+def choice_report(choice: ChoiceReport, drawn: Mapping[str, Figure]) -> str:
     """The choice of K as a page: every K with its figures, the silhouettes of the chosen one, a projection.
 
     Args:
         choice: Every K that was tried.
-        segments: The segments of the chosen one.
-        points: Rows in the space that was clustered, shape (n, features).
-        labels: Place of each row's segment, shape (n,).
-        centers: Centroids in the same space, shape (segments, features).
-        seed: Seed of the rows whose silhouettes are drawn.
+        drawn: What `choice_plots` drew.
     """
     best = choice.candidate(choice.k)
-    drawn = choice_plots(choice, segments, points, labels, centers, seed=seed)
     sampled = choice.method == "sampled"
     how = f"from {choice.sampled_rows:,} rows against all" if sampled else "of all rows"
     report = Report("How many segments", f"{choice.rows:,} customers; silhouettes {how}.").tiles(
@@ -102,7 +89,16 @@ def choice_plots(
     *,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """The plots of the choice of K by name: `knee`, `silhouettes`, `projection`; arguments as for `choice_report`."""
+    """The plots of the choice of K: `knee`, `silhouettes`, `projection`.
+
+    Args:
+        choice: Every K that was tried.
+        segments: The segments of the chosen one.
+        points: Rows in the space that was clustered, shape (n, features).
+        labels: Place of each row's segment, shape (n,).
+        centers: Centroids in the same space, shape (segments, features).
+        seed: Seed of the rows whose silhouettes are drawn.
+    """
     from blueprints.segmentation.silhouette import silhouette_values
 
     rows = _sample(labels, len(segments), seed)

@@ -44,7 +44,7 @@ def log_choice(registered_model: str, run_date: str, trained: Trained, tracking_
     return Registry(tracking_uri or None).log_run(
         f"{registered_model}-choice-{run_date}",
         metrics,
-        {f"plots/{name}.png": _png(plot) for name, plot in trained.plots().items()},
+        {f"plots/{name}.png": _png(plot) for name, plot in trained.plots.items()},
         parameters={
             "segments": trained.choice.k,
             "run_date": run_date,

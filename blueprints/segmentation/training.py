@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -78,10 +79,11 @@ class Trained:
 
     def report(self) -> str:
         """How many segments, and why, as a page."""
-        return choice_report(self.choice, self.segmenter.segments, self.points, self.labels, self.segmenter.centers)
+        return choice_report(self.choice, self.plots)
 
+    @cached_property
     def plots(self) -> dict[str, Figure]:
-        """The plots of the report, by name."""
+        """The plots of the report, by name; drawn once."""
         return choice_plots(self.choice, self.segmenter.segments, self.points, self.labels, self.segmenter.centers)
 
 

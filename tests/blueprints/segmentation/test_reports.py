@@ -10,7 +10,7 @@ from blueprints.segmentation.choose_k import choose_k
 from blueprints.segmentation.matching import continue_segments, count_overlap, first_ids, match_centroids, match_overlap
 from blueprints.segmentation.migration import count_moves
 from blueprints.segmentation.profiles import profile
-from blueprints.segmentation.reports import choice_report, segments_report
+from blueprints.segmentation.reports import choice_plots, choice_report, segments_report
 from tests.blueprints.credit_risk.test_reports import Page, is_self_contained
 
 COLUMNS = (
@@ -47,7 +47,7 @@ def choice(first):
 def test_the_choice_shows_every_k_and_the_chosen_segments(first, choice):
     points, labels, segments, _ = first
     assert choice.k == 3
-    html = choice_report(choice, segments, points.astype(np.float32), labels, CENTERS)
+    html = choice_report(choice, choice_plots(choice, segments, points.astype(np.float32), labels, CENTERS))
     page = Page(html)
     assert page.tags.count("svg") == 3
     assert is_self_contained(page)
@@ -62,7 +62,7 @@ def test_rivals_of_the_choice_are_named(first, choice):
     candidates = tuple(one.model_copy(update={"stability": None}) for one in choice.candidates)
     changes = {"rivals": (4, 5), "method": "sampled", "sampled_rows": 200, "candidates": candidates}
     report = choice.model_copy(update=changes)
-    html = choice_report(report, segments, points.astype(np.float32), labels, CENTERS)
+    html = choice_report(report, choice_plots(report, segments, points.astype(np.float32), labels, CENTERS))
     assert "cannot be told from that of 4, 5" in html
     assert "from 200 rows against all" in html
     assert str(report.candidate(2).silhouette) in Page(html).cells

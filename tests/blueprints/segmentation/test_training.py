@@ -117,7 +117,7 @@ def test_what_is_saved_is_the_same_model(trained, shop, tmp_path):
 def test_the_report_shows_what_was_tried_and_whether_segments_go_on(trained, trained_later):
     page, later = (Page(one.report()) for one in (trained, trained_later))
     assert is_self_contained(page)
-    assert page.tags.count("svg") == len(trained.plots()) == 3
+    assert page.tags.count("svg") == len(trained.plots) == 3
     assert {"2", "3", "4", "chosen"} <= set(page.cells)
     assert later.cells.count("chosen") == 1
     assert "The segments of the last run go on" in trained_later.report()
