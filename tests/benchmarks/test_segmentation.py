@@ -138,7 +138,7 @@ def test_stages_of_choosing_agree_on_few_rows(tmp_path, monkeypatch):
 
 def test_agreement_is_of_the_data_sets_with_a_clear_k():
     def one(margin, k, ours, again=3, sampled=3):
-        return {"rows": 1000, "margin": margin, "k": k, "ours": ours, "again": again, "sampled": sampled}
+        return {"rows": 1000, "margin": margin, "k": k, "ours": ours, "again": again, "sampled": sampled, "gain": 0.1}
 
     sets = [one(0.05, 3, 3), one(0.02, 3, 4), one(0.011, 3, 3, again=5), one(0.2, 3, 3), one(0.001, 2, 6)]
     figures = agreement.figures(sets)
@@ -147,6 +147,7 @@ def test_agreement_is_of_the_data_sets_with_a_clear_k():
     assert figures["k_agreement_sampled"]["value"] == 1
     assert figures["k_agreement_all"]["value"] == 0.6
     assert figures["k_clear_sets"]["value"] == 4
+    assert "of the 1 others choose_k's has the higher exact silhouette in 1" in figures["k_agreement"]["how"]
     assert agreement.figures(sets[-1:])["k_agreement"]["value"] is None
 
 
