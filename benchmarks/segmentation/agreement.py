@@ -54,8 +54,8 @@ def figures(sets: Sequence[Found]) -> dict[str, Figure]:
             share("ours", clear),
             "fraction",
             f"share of {what} where choose_k with its defaults (exact at these sizes) finds the K that "
-            f"KMeans(n_init=10) and silhouette_score find, among {clear_ones}; of the {len(other)} others choose_k's has the higher exact silhouette in {better}; "
-            "baseline: how often those agree with "
+            f"KMeans(n_init=10) and silhouette_score find, among {clear_ones}; where they differ ({len(other)} times), "
+            f"choose_k's has the higher exact silhouette {better} times; baseline: how often those agree with "
             "themselves under another seed",
             baseline=share("again", clear),
         ),

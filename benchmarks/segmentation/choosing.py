@@ -176,7 +176,8 @@ def large_figures(rows: int, large: Sequence[Found], usual: Found) -> dict[str, 
         "choose_k_1m_peak_mb": figure(
             max(one["peak_mb"] for one in large),
             "MB",
-            "most resident memory of these processes, rows and libraries included; baseline: of the other one",
+            "most resident memory of these processes, libraries and the given rows in single precision included; "
+            "baseline: of the other one",
             baseline=usual["peak_mb"],
             ratio=max(one["peak_mb"] for one in large) / usual["peak_mb"],
         ),
@@ -193,9 +194,7 @@ def ours(rows: int, method: str, bootstraps: int, seed: int) -> Found:
     from blueprints.segmentation.choose_k import choose_k
     from blueprints.segmentation.silhouette import exact_silhouettes
 
-    points: NDArray[np.floating] = _mixture(rows).points()
-    if rows > _CHECKED_ROWS:
-        points = points.astype(np.float32)  # as whoever has many rows holds them
+    points = _points(rows)
     begun = time.perf_counter()
     choice = choose_k(points, KS, method=method, bootstraps=bootstraps, seed=seed)  # type: ignore[arg-type]
     seconds, peak = time.perf_counter() - begun, peak_mb()
@@ -218,7 +217,7 @@ def plain_loop(rows: int, labels: str) -> Found:
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
-    points = _mixture(rows).points()
+    points = _points(rows)
     models, silhouettes = [], []
     begun = time.perf_counter()
     for k in KS:
@@ -238,7 +237,7 @@ def silhouettes_of(rows: int, labels: str) -> Found:
     """Our exact silhouettes of clusters from elsewhere."""
     from blueprints.segmentation.silhouette import exact_silhouettes
 
-    return {"silhouettes": exact_silhouettes(_mixture(rows).points(), np.load(labels)).tolist()}
+    return {"silhouettes": exact_silhouettes(_points(rows), np.load(labels)).tolist()}
 
 
 def usual_large(rows: int) -> Found:
@@ -246,7 +245,7 @@ def usual_large(rows: int) -> Found:
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
-    points = _mixture(rows).points()
+    points = _points(rows)
     silhouettes = []
     begun = time.perf_counter()
     for k in KS:
@@ -261,7 +260,7 @@ def coverage(rows: int, samples: int) -> Found:
     from blueprints.segmentation.clustering import fit_kmeans
     from blueprints.segmentation.silhouette import exact_silhouettes, sampled_silhouettes
 
-    points = _mixture(rows).points().astype(np.float32)
+    points = _points(rows).astype(np.float32, copy=False)
     labels = np.stack([clustering.labels for clustering in fit_kmeans(points, KS)])
     exact = exact_silhouettes(points, labels).tolist()
     inside = [
@@ -277,8 +276,10 @@ def holds(low: float, value: float, high: float) -> bool:
     return low - _ROUNDING <= value <= high + _ROUNDING
 
 
-def _mixture(rows: int) -> Mixture:
-    return Mixture(rows, FEATURES, CLUSTERS, APART, seed=SEED)
+def _points(rows: int) -> NDArray[np.floating]:
+    """The rows, the same for both sides: many are held in single precision, as whoever has many holds them."""
+    points = Mixture(rows, FEATURES, CLUSTERS, APART, seed=SEED).points()
+    return points if rows <= _CHECKED_ROWS else points.astype(np.float32)
 
 
 def _seconds(found: Sequence[Found]) -> float:

@@ -147,7 +147,7 @@ def test_agreement_is_of_the_data_sets_with_a_clear_k():
     assert figures["k_agreement_sampled"]["value"] == 1
     assert figures["k_agreement_all"]["value"] == 0.6
     assert figures["k_clear_sets"]["value"] == 4
-    assert "of the 1 others choose_k's has the higher exact silhouette in 1" in figures["k_agreement"]["how"]
+    assert "differ (1 times), choose_k's has the higher exact silhouette 1 times" in figures["k_agreement"]["how"]
     assert agreement.figures(sets[-1:])["k_agreement"]["value"] is None
 
 
