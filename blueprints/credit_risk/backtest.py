@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import BaseModel
 
 from blueprints.credit_risk.application import encode_frame
-from blueprints.credit_risk.scorer import default_threads
 from blueprints.credit_risk.training import TrainedModel, fit_booster, predict_margins
 from blueprints.schema import TableSchema
+from blueprints.threads import default_threads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from blueprints.credit_risk.application import encode_frame
 from blueprints.credit_risk.evaluation import evaluate
-from blueprints.credit_risk.scorer import CreditScorer, default_threads
+from blueprints.credit_risk.scorer import CreditScorer
 from blueprints.estimates import Estimate
 from blueprints.model_package import ModelPackage
 from blueprints.schema import Column, TableSchema
+from blueprints.threads import default_threads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -172,9 +171,3 @@ class CreditScorer:
 def feature_types(columns: Sequence[Column]) -> list[str]:
     """XGBoost's feature types: `c` for categories, `q` for all else."""
     return ["c" if column.kind == "category" else "q" for column in columns]
-
-
-def default_threads() -> int:
-    """Threads for batch work: `OMP_NUM_THREADS`, else every core that this process may use."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return int(limit) if limit.isdigit() and int(limit) > 0 else len(os.sched_getaffinity(0))

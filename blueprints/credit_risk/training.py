@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from blueprints.credit_risk.application import encode_frame
-from blueprints.credit_risk.scorer import POLICY, WEIGHTS, Calibration, Policy, default_threads, feature_types
+from blueprints.credit_risk.scorer import POLICY, WEIGHTS, Calibration, Policy, feature_types
 from blueprints.schema import Column, TableSchema
+from blueprints.threads import default_threads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.credit_risk.scorer import default_threads
 from blueprints.segmentation.preprocessing import DegenerateDataError
+from blueprints.threads import default_threads
 
 # With more rows than this, solutions are searched on a sample and finished on all rows.
 SEARCH_ROWS = 10_000

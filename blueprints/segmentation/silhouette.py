@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.credit_risk.scorer import default_threads
 from blueprints.estimates import Estimate
+from blueprints.threads import default_threads
 
 # Rows of one task: their features and sums stay in the cache of a core.
 _BLOCK = 256

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from blueprints.credit_risk.scorer import default_threads
 from blueprints.estimates import Estimate, estimate
 from blueprints.segmentation.clustering import Clustering, fit_kmeans, nearest
 from blueprints.segmentation.preprocessing import DegenerateDataError
+from blueprints.threads import default_threads
 
 
 def cluster_stability(
