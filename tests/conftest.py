@@ -1,8 +1,8 @@
-"""Fixtures for every test: a small, real model package."""
+"""Fixtures for every test: a small, real model package, databases that are thrown away."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from blueprints.credit_risk.scorer import POLICY, WEIGHTS, Calibration, CreditScorer, Policy, feature_types
 from blueprints.model_package import Lineage, ModelPackage, Signature, write_package
 from blueprints.schema import Column
+from tests.online_stores import empty_store  # noqa: F401 - a fixture
+from tests.postgres_server import Cluster, running_cluster
+from tests.redis_server import RedisServer, running_redis
 
 CREDIT_COLUMNS = (
     Column(name="credit_limit", kind="number", title="Credit limit", unit="NTD", minimum=10_000, maximum=1_000_000),
@@ -133,3 +136,15 @@ def credit_package(
 def credit_scorer(credit_package: ModelPackage) -> CreditScorer:
     """The scorer of `credit_package`."""
     return CreditScorer(credit_package)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A throw-away PostgreSQL server."""
+    yield from running_cluster()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A throw-away Redis server."""
+    yield from running_redis(tmp_path_factory.mktemp("redis"))

@@ -23,7 +23,6 @@ from blueprints.segmentation.store_config import StoreConfig
 from blueprints.segmentation.transactions import transaction_batches
 from blueprints.segmentation.warehouse import open_warehouse
 
-CONFIG = Path(__file__).parents[1] / "manifests" / "feature_store" / "feature_store.yaml"
 AS_OF = date(2024, 6, 1)
 NAMES = [column.name for column in FEATURES]
 # Ids are none of the model's labels, and a name needs quoting.
@@ -48,11 +47,12 @@ class Customers:
     matrix: np.ndarray
 
 
-def store_config(folder: Path) -> StoreConfig:
-    """The shipped configuration, over a folder."""
+def store_config(**variables: str) -> StoreConfig:
+    """What the environment would name with these variables."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEATURE_STORE_DATA", str(folder))
-        return StoreConfig.read(CONFIG)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        return StoreConfig.current()
 
 
 def purchases() -> pd.DataFrame:
@@ -67,12 +67,13 @@ def purchases() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["customer_id", "purchased_at", "quantity", "amount"])
 
 
-def fill_store(folder: Path, warehouse_url: str) -> Customers:
-    """Computes features in a new warehouse and puts them online, as the pipeline does."""
+def fill_store(folder: Path, warehouse_url: str, **store: str) -> Customers:
+    """Computes features in a new warehouse and puts them online as the pipeline does, in SQLite unless `store` says."""
+    config = store_config(**{"FEATURE_STORE_DATA": str(folder), **store})
     with open_warehouse(warehouse_url) as warehouse:
         warehouse.load("transactions", transaction_batches(purchases()))
         publish_features(warehouse, AS_OF)
-        assert materialize(warehouse, AS_OF, store_config(folder)) == 300
+        assert materialize(warehouse, AS_OF, config) == 300
         batches = warehouse.read(f"SELECT * FROM customer_features_{AS_OF:%Y%m%d}")  # noqa: S608
         frame = pd.concat([batch.to_pandas() for batch in batches]).sort_values("customer_id")
     return Customers(folder, frame["customer_id"].to_numpy(), frame[NAMES].to_numpy(float))

@@ -18,7 +18,6 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from blueprints.credit_risk.application import decode_features
 from blueprints.credit_risk.decisions import DecisionStore
-from tests.blueprints.credit_risk.postgres import running_cluster
 from tests.conftest import CREDIT_COLUMNS, credit_features
 from tests.inference_services.bad_input import APPLICATION, BAD_JSON_VALUES
 from tests.inference_services.conftest import start
@@ -214,11 +213,6 @@ def test_what_was_answered_survives_sigkill(predictor, credit_package, tmp_path,
         on_record = {row[0] for row in connection.execute("SELECT decision_id FROM decisions")}
     assert len(answered) > 20
     assert set(answered) <= on_record
-
-
-@pytest.fixture
-def postgres():
-    yield from running_cluster()
 
 
 def test_decisions_go_to_postgresql_where_the_url_says_so(predictor, credit_package, postgres, tmp_path):

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 SETTINGS = ("memory_limit", "threads")
 """What a URL may set."""
 
-MEMORY_LIMIT = "1GB"
-"""Of DuckDB itself, unless the URL sets another one; what needs more goes to disk. Scoring runs well with 400MB."""
+MEMORY_LIMIT, STREAMING_LIMIT = "1GB", "400MB"
+"""Of DuckDB itself, and while rows stream into a table, unless the URL sets one limit for both.
+
+What needs more goes to disk. Rows that have passed are not asked for again, so more buffers would only be filled.
+"""
 
 _INCOMING = "incoming_rows"
 _publishers: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
@@ -61,6 +64,7 @@ class DuckDBWarehouse:
         if not read_only:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = _connect(self._path, settings, read_only, wait)
+        self._limited = "memory_limit" in settings
 
     def read(self, sql: str, *, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
         """See `Warehouse.read`."""
@@ -74,7 +78,7 @@ class DuckDBWarehouse:
         publication = Publication(table, run_date)
         incoming = Incoming(batches, schema)
         with self._transaction() as cursor:
-            _fill(cursor, publication.staging, incoming)
+            self._fill(cursor, publication.staging, incoming)
             self._swap(cursor, publication)
         return incoming.rows
 
@@ -93,7 +97,7 @@ class DuckDBWarehouse:
         staging = f"{check_table(table)}_staging"
         incoming = Incoming(batches, schema)
         with self._transaction() as cursor:
-            _fill(cursor, staging, incoming)
+            self._fill(cursor, staging, incoming)
             cursor.execute(f"DROP TABLE IF EXISTS {quote(table)}")
             cursor.execute(f"ALTER TABLE {quote(staging)} RENAME TO {quote(table)}")
         return incoming.rows
@@ -119,6 +123,35 @@ class DuckDBWarehouse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _fill(self, cursor: duckdb.DuckDBPyConnection, staging: str, incoming: Incoming) -> None:
+        """Writes the batches to a new table, which DuckDB pulls from Python without a copy."""
+        import duckdb
+
+        cursor.register(_INCOMING, incoming.reader())
+        try:
+            with self._few_buffers():
+                cursor.execute(f"CREATE OR REPLACE TABLE {quote(staging)} AS SELECT * FROM {_INCOMING}")  # noqa: S608
+        except duckdb.Error:
+            if incoming.error is not None:
+                raise incoming.error from None
+            raise
+        cursor.unregister(_INCOMING)
+
+    @contextmanager
+    def _few_buffers(self) -> Iterator[None]:
+        """Lets DuckDB give buffers back and take no more, unless the URL has set a limit."""
+        self._limit(STREAMING_LIMIT)
+        try:
+            yield
+        finally:
+            self._limit(MEMORY_LIMIT)
+
+    def _limit(self, memory: str) -> None:
+        # On a connection of its own: that of a transaction which has failed takes no statement any more.
+        if not self._limited:
+            with self._connection.cursor() as cursor:
+                cursor.execute(f"SET memory_limit = '{memory}'")
 
     def _swap(self, cursor: duckdb.DuckDBPyConnection, publication: Publication) -> None:
         """Puts the staged rows in place of the date's old ones and makes the views over all dates."""
@@ -201,20 +234,6 @@ def _connect(path: Path, settings: dict[str, Any], read_only: bool, wait: float)
             raise WarehouseError(f"{path}: {words or _first_lines(error)}") from error
         except duckdb.Error as error:
             raise WarehouseError(f"{path}: cannot be opened: {_first_lines(error)}") from error
-
-
-def _fill(cursor: duckdb.DuckDBPyConnection, staging: str, incoming: Incoming) -> None:
-    """Writes the batches to a new table, which DuckDB pulls from Python without a copy."""
-    import duckdb
-
-    cursor.register(_INCOMING, incoming.reader())
-    try:
-        cursor.execute(f"CREATE OR REPLACE TABLE {quote(staging)} AS SELECT * FROM {_INCOMING}")  # noqa: S608
-    except duckdb.Error:
-        if incoming.error is not None:
-            raise incoming.error from None
-        raise
-    cursor.unregister(_INCOMING)
 
 
 def _names(cursor: duckdb.DuckDBPyConnection) -> list[str]:

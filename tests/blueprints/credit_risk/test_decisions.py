@@ -24,7 +24,7 @@ from blueprints.credit_risk.decisions import (
     new_decision_id,
     utc_now,
 )
-from tests.blueprints.credit_risk.postgres import Cluster, running_cluster
+from tests.postgres_server import Cluster
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,11 +39,6 @@ def decision(decision_id: str | None = None, **inputs: object) -> Decision:
         output={"probability_of_default": 0.25},
         explanation={"base_value": -1.5, "contributions": {"age": 0.1}},
     )
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Cluster]:
-    yield from running_cluster()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -16,15 +16,7 @@ from blueprints.segmentation.segments import SEGMENTS, Segments
 from blueprints.segmentation.training import Trained, train_segments
 from blueprints.segmentation.transactions import CUSTOMER, transaction_batches
 from blueprints.segmentation.warehouse import Warehouse, open_warehouse
-from tests.blueprints.credit_risk.postgres import Cluster, running_cluster
-from tests.blueprints.segmentation.redis_server import RedisServer, running_redis
 from tests.purchases import FEBRUARY, MARCH, made_up_purchases
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
-    """A throw-away PostgreSQL server."""
-    yield from running_cluster()
 
 
 @pytest.fixture
@@ -37,12 +29,6 @@ def new_url(request, tmp_path) -> Callable[[str], str]:
         return f"{dialect}:///{tmp_path}/warehouse.{dialect}"
 
     return make
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory) -> Iterator[RedisServer]:
-    """A throw-away Redis server."""
-    yield from running_redis(tmp_path_factory.mktemp("redis"))
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, date, datetime
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -29,14 +27,9 @@ from blueprints.segmentation.online_features import (
 from blueprints.segmentation.store_config import StoreConfig, StoreConfigError
 from blueprints.segmentation.transactions import transaction_batches
 from blueprints.segmentation.warehouse import WarehouseError, open_warehouse
+from tests.online_stores import KINDS, MANIFESTS, PASSWORD
 
 MAY, JUNE = date(1998, 5, 1), date(1998, 6, 1)
-MANIFESTS = Path(__file__).parents[3] / "manifests" / "feature_store"
-CONFIGS = {
-    "sqlite": "feature_store.yaml",
-    "redis": "feature_store.redis.yaml",
-    "postgres": "feature_store.postgres.yaml",
-}
 NAMES = [column.name for column in FEATURES]
 CUSTOMERS = 400
 
@@ -52,35 +45,18 @@ def warehouse(tmp_path_factory):
 
 
 @pytest.fixture
-def config_of(request, tmp_path, monkeypatch):
+def config_of(empty_store, monkeypatch):
     """The shipped configuration of a kind of store, over an empty store."""
 
     def make(kind):
-        monkeypatch.setenv("FEATURE_STORE_DATA", str(tmp_path / "data"))
-        if kind == "redis":
-            server = request.getfixturevalue("redis_server")
-            monkeypatch.setenv("FEATURE_STORE_REDIS", f"{server.address},db=1")
-            import redis
-
-            redis.Redis(port=server.port, db=1).flushdb()
-        if kind == "postgres":
-            cluster = request.getfixturevalue("postgres")
-            database = urlsplit(cluster.new_database()).path[1:]
-            variables = {
-                "HOST": cluster.folder,
-                "DATABASE": database,
-                "USER": "postgres",
-                "PASSWORD": "hush",
-                "SSLMODE": "disable",
-            }
-            for name, value in variables.items():
-                monkeypatch.setenv(f"FEATURE_STORE_POSTGRES_{name}", str(value))
-        return StoreConfig.read(MANIFESTS / CONFIGS[kind])
+        for name, value in empty_store(kind).items():
+            monkeypatch.setenv(name, value)
+        return StoreConfig.current()
 
     return make
 
 
-@pytest.fixture(params=list(CONFIGS))
+@pytest.fixture(params=list(KINDS))
 def config(request, config_of):
     return config_of(request.param)
 
@@ -168,7 +144,7 @@ def test_postgresql_that_is_down_is_told_and_found_again(warehouse, config_of, p
         for _ in range(2):
             with pytest.raises(StoreUnavailableError, match="online store PostgreSQL: ") as caught:
                 reader.read([1])
-            assert "hush" not in str(caught.value)
+            assert PASSWORD not in str(caught.value)
     finally:
         postgres.start()
     np.testing.assert_array_equal(reader.read([1]).matrix, expected)

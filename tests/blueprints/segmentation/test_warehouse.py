@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from blueprints.segmentation.warehouse import WarehouseError, open_warehouse
 from blueprints.segmentation.warehouse.postgres import without_secrets
 
+LIMIT = "SELECT current_setting('memory_limit') AS memory"
 JANUARY, FEBRUARY, MARCH = date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31)
 DIALECTS = ("duckdb", "postgresql", "sqlite")
 
@@ -259,6 +260,31 @@ def test_a_duckdb_file_can_be_read_by_many_and_is_not_made_by_reading(new_url):
         assert other.stdout == "1\n"
         with pytest.raises(WarehouseError, match="read-only"):
             warehouse.publish("segments", JANUARY, [batch(1)])
+
+
+@pytest.mark.parametrize(("limit", "during", "after"), [("", 400, 1000), ("?memory_limit=700MB", 700, 700)])
+def test_duckdb_takes_less_memory_while_rows_stream_in_unless_the_url_says(new_url, limit, during, after):
+    with open_warehouse(new_url("duckdb") + limit) as warehouse:
+
+        def megabytes():
+            number, unit = rows(warehouse, LIMIT)[0]["memory"].split()
+            assert unit == "MiB"
+            return round(float(number) * 2**20 / 1e6)
+
+        def batches(*, fail):
+            yield batch(1)
+            seen.append(megabytes())
+            if fail:
+                raise ZeroDivisionError
+
+        seen: list[int] = []
+        assert megabytes() == after
+        warehouse.publish("segments", JANUARY, batches(fail=False))
+        assert megabytes() == after
+        with pytest.raises(ZeroDivisionError):
+            warehouse.publish("segments", JANUARY, batches(fail=True))
+        assert megabytes() == after
+    assert seen == [during] * 2
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgresql"])

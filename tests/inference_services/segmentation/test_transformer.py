@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sqlite3
 import time
 
@@ -16,7 +17,8 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 from tests.inference_services.conftest import start
 from tests.inference_services.documented import answers_as_documented
 from tests.inference_services.segmentation.conftest import SEGMENTATION
-from tests.segment_model import IDS, LARGEST, TITLES
+from tests.online_stores import PASSWORD
+from tests.segment_model import IDS, LARGEST, TITLES, fill_store
 
 V1 = "/v1/models/segmentation:predict"
 V2 = "/v2/models/segmentation/infer"
@@ -267,6 +269,66 @@ def test_a_store_that_is_gone_is_503_and_found_again_without_a_restart(
 
         hidden.rename(data)
         assert until(server, "/predict", 200, **ask).json() == before
+    finally:
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [
+        # Redis keeps what it holds only if it ends in order.
+        ("redis", (signal.SIGTERM, signal.SIGINT)),
+        ("postgres", (signal.SIGQUIT, signal.SIGINT)),
+    ],
+)
+def test_a_database_that_goes_away_is_503_and_found_again_without_a_restart(
+    segment_package, segment_predictor, empty_store, request, tmp_path, kind, ends
+):
+    store, database = empty_store(kind), request.getfixturevalue("redis_server" if kind == "redis" else kind)
+    fill_store(tmp_path / "data", f"duckdb:///{tmp_path}/warehouse.duckdb", **store)
+    host = f"--predictor_host=127.0.0.1:{segment_predictor.http_port}"
+    server = start("transformer", segment_package.folder, tmp_path, host, package=SEGMENTATION, **store)
+    ask = {"json": {"customer_ids": [3, LARGEST]}}
+    try:
+        server.wait("/readyz")
+        before = server.client.post("/predict", **ask).json()
+        # Twice, as the second one meets connections that were made after the first.
+        for how in ends:
+            database.stop(how)
+            try:
+                for _ in range(3):
+                    began = time.monotonic()
+                    answer = server.client.post("/predict", **ask)
+                    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+                    assert answer.json()["detail"][0]["type"] == "unavailable"
+                    assert time.monotonic() - began < 3
+                    assert PASSWORD not in answer.text
+                assert server.client.post(V2, json=tensor([3])).status_code == 503
+                # Readiness of one replica cannot help: the store is the same for all.
+                assert server.client.get("/readyz").status_code == 200
+            finally:
+                database.start()
+            assert until(server, "/predict", 200, **ask).json() == before
+    finally:
+        assert server.stop() == 0
+
+
+def test_a_redis_that_hangs_is_503_in_time(segment_package, segment_predictor, empty_store, redis_server, tmp_path):
+    store = empty_store("redis")
+    fill_store(tmp_path / "data", f"duckdb:///{tmp_path}/warehouse.duckdb", **store)
+    host = f"--predictor_host=127.0.0.1:{segment_predictor.http_port}"
+    server = start("transformer", segment_package.folder, tmp_path, host, package=SEGMENTATION, **store)
+    ask = {"json": {"customer_id": 3}}
+    try:
+        server.wait("/readyz")
+        redis_server.process.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            assert server.client.post("/predict", **ask).status_code == 503
+            assert time.monotonic() - began < 5
+        finally:
+            redis_server.process.send_signal(signal.SIGCONT)
+        until(server, "/predict", 200, **ask)
     finally:
         assert server.stop() == 0
 

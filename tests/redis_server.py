@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -53,10 +54,10 @@ class RedisServer:
                 client.close()
                 return
 
-    def stop(self) -> None:
-        """Ends it in order: what it holds is there again after the next start."""
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """SIGTERM and SIGINT end it in order: what it holds is there again after the next start."""
         if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(how)
             self.process.wait(timeout=20)
 
 
