@@ -26,7 +26,8 @@ demo: install  ## Train, register, deploy and explain on this machine (BLUEPRINT
 	@$(RUN)blueprints demo $(BLUEPRINT) $(if $(filter-out 0,$(KEEP)),--keep) $(if $(PORT),--port $(PORT))
 
 test: install alibi  ## Run the whole test suite (tests of fine-tuning want make finetuning first)
-	@$(RUN)pytest
+	@$(RUN)pytest -n logical --maxprocesses 4 --dist loadfile -m "not alone" && result=0 || result=$$?; \
+	$(RUN)pytest -m alone && exit $$result
 
 lint: install  ## Check style
 	@$(RUN)ruff check .

@@ -65,6 +65,17 @@ def _defaults(features: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
     return (risk + np.random.default_rng(seed).normal(size=len(risk)) > 2).astype(np.int64)
 
 
+# Folders whose tests tell how long things take.
+ALONE = [Path(__file__).parent / name for name in ("benchmarks", "localcluster")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what must not run beside other tests."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in ALONE):
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(scope="session")
 def make_credit_package() -> Callable[[Path, int], ModelPackage]:
     """Writes a small credit model package to a folder, trained with a seed: other seeds give other versions."""

@@ -16,7 +16,7 @@ from blueprints.segmentation import MODEL_NAME
 from blueprints.segmentation.choose_k import ChoiceReport
 from blueprints.segmentation.features import FEATURES
 from blueprints.segmentation.partitions import PartitionSummary
-from blueprints.segmentation.preprocessing import load_model
+from blueprints.segmentation.preprocessing import ModelFormatError, load_model
 from blueprints.segmentation.profiles import show, show_share
 from blueprints.segmentation.segmenter import WEIGHTS, Segmenter
 from blueprints.segmentation.segments import CONFIDENCE, SEGMENT, SEGMENTS, Segments
@@ -61,9 +61,12 @@ def package_segmenter(
     """
     import pyarrow as pa
 
-    content = (model / WEIGHTS).read_bytes()
-    segmenter = Segmenter(load_model(content), Segments.model_validate_json((model / SEGMENTS).read_bytes()))
-    choice = ChoiceReport.model_validate_json((model / CHOICE).read_bytes())
+    try:
+        content, segments_json, choice_json = ((model / name).read_bytes() for name in (WEIGHTS, SEGMENTS, CHOICE))
+    except OSError as error:
+        raise ModelFormatError(f"{model.name} holds no trained segments: {error.strerror}, {error.filename}") from error
+    segmenter = Segmenter(load_model(content), Segments.model_validate_json(segments_json))
+    choice = ChoiceReport.model_validate_json(choice_json)
     customers = PartitionSummary.from_bytes(summary)
     sample, data = customers.sample, _data(summary, customers.rows, columns, dataset, run_date)
     segments = segmenter.segments

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -207,6 +207,17 @@ class _Cells:
         """Rows of each cell."""
         return np.asarray(np.diff(self.starts), np.int64)
 
+    @cached_property
+    def totals(self) -> NDArray[np.float64]:
+        """Sums of the points of each cell, shape (features, cells)."""
+        return np.stack([np.add.reduceat(column, self.starts[:-1], dtype=np.float64) for column in self.points.T])
+
+    @cached_property
+    def squares(self) -> NDArray[np.float64]:
+        """Sums of their squared norms, shape (cells,)."""
+        norms = np.einsum("ij,ij->i", self.points, self.points)
+        return np.asarray(np.add.reduceat(norms, self.starts[:-1], dtype=np.float64))
+
     def places(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Where rows are among the sorted ones."""
         places = np.empty(len(self.order), np.int64)
@@ -302,11 +313,9 @@ def _cheap_silhouettes(
     """Silhouettes with the root of the mean squared distance for the mean distance: their mean, and some rows' own."""
     counts = cells.sizes
     sizes = np.bincount(union, counts)
-    totals = np.add.reduceat(cells.points, cells.starts[:-1], axis=0, dtype=np.float64)
-    squares = np.add.reduceat(np.einsum("ij,ij->i", cells.points, cells.points), cells.starts[:-1], dtype=np.float64)
-    centers = np.stack([np.bincount(union, column) for column in totals.T], axis=1) / sizes[:, None]
+    centers = np.stack([np.bincount(union, column) for column in cells.totals], axis=1) / sizes[:, None]
     norms = (centers**2).sum(axis=1)
-    radii = np.maximum(np.bincount(union, squares) / sizes - norms, 0)
+    radii = np.maximum(np.bincount(union, cells.squares) / sizes - norms, 0)
     offsets, factors = (norms + radii).astype(np.float32)[:, None], (2 * centers).astype(np.float32)
     swell = (sizes / np.maximum(sizes - 1, 1)).astype(np.float32)
 

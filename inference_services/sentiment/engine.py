@@ -20,9 +20,9 @@ from prometheus_client import Histogram
 from blueprints.model_package import ModelPackage
 from blueprints.sentiment.classifier import TextClassifier
 from blueprints.sentiment.text_reader import Ids
+from blueprints.threads import available_cores
 from inference_services.sentiment.batch_planning import BatchSettings, planned
 from inference_services.sentiment.schemas import add_text_flags, nothing_to_read
-from inference_services.serving.cores import available_cores
 from inference_services.serving.dynamic_batching import DynamicBatcher
 from inference_services.serving.options import Options, integer, number, positive_seconds
 

@@ -14,8 +14,8 @@ from blueprints.model_package import ModelPackage
 from blueprints.sentiment.classifier import TextClassifier
 from blueprints.sentiment.explanation import Explanation, explain
 from blueprints.sentiment.highlight import page
+from blueprints.threads import available_cores
 from inference_services.sentiment.schemas import Texts, add_text_flags
-from inference_services.serving.cores import available_cores
 from inference_services.serving.errors import overloaded
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options

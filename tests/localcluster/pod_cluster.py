@@ -138,7 +138,7 @@ async def pod_cluster(folder, *more, volumes=None, octet=None):
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def until(condition, *, timeout_s=10.0):
+async def until(condition, *, timeout_s=30.0):
     """Waits for a condition, asynchronous or not, to hold; returns what it gave."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -96,4 +96,7 @@ def test_what_is_no_model_or_no_summary_is_refused_and_nothing_is_written(traine
     (tmp_path / "model" / WEIGHTS).write_bytes(b"nothing")
     with pytest.raises(ModelFormatError, match="no skops model"):
         package_segmenter(tmp_path / "package", tmp_path / "model", summary_of(FEBRUARY).to_bytes(), **named)
+    (tmp_path / "model" / WEIGHTS).unlink()
+    with pytest.raises(ModelFormatError, match="model holds no trained segments: No such file"):
+        package_segmenter(tmp_path / "package", tmp_path / "model", summary_of(FEBRUARY).to_bytes(), **named)
     assert not (tmp_path / "package").exists()

@@ -33,7 +33,7 @@ async def ask(spec, path="/"):
     return await asyncio.to_thread(get)
 
 
-async def until(condition, timeout_s=10):
+async def until(condition, timeout_s=30):
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  # a condition has no event
             await asyncio.sleep(0.02)
@@ -60,7 +60,7 @@ def test_a_process_starts_becomes_ready_and_ends_with_the_supervisor(tiny, tmp_p
 
     async def scenario(supervisor):
         supervisor.start(spec)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         (status,) = supervisor.status()
         assert (status.state, status.restarts, status.ports) == ("ready", 0, spec.ports)
         told = await ask(spec)
@@ -78,11 +78,11 @@ def test_a_crash_is_followed_by_a_restart_and_a_log_of_its_own(tiny, tmp_path):
 
     async def scenario(supervisor):
         supervisor.start(spec)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         first = supervisor.status()[0].pid
         await ask(spec, "/exit/3")
         await until(lambda: supervisor.status()[0].restarts == 1)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         assert supervisor.status()[0].pid != first
 
     events = run(scenario, tmp_path)
@@ -95,7 +95,7 @@ def test_a_process_that_loses_its_readiness_is_unready_but_not_restarted(tiny, t
 
     async def scenario(supervisor):
         supervisor.start(spec)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         pid = supervisor.status()[0].pid
         await ask(spec, "/fail/readyz")
         await until(lambda: supervisor.status()[0].state == "unready")
@@ -110,10 +110,10 @@ def test_a_process_that_fails_its_liveness_probe_is_restarted(tiny, tmp_path):
 
     async def scenario(supervisor):
         supervisor.start(spec)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         await ask(spec, "/fail/healthz")
         await until(lambda: supervisor.status()[0].restarts == 1)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
 
     events = run(scenario, tmp_path)
     assert "failed its liveness probe 2 times in a row" in [event.message for event in events]
@@ -125,7 +125,7 @@ def test_liveness_waits_for_the_startup_probe(tiny, tmp_path):
 
     async def scenario(supervisor):
         supervisor.start(slow)
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         assert supervisor.status()[0].restarts == 0
         supervisor.start(stuck)
         with pytest.raises(StartError, match="did not pass its startup probe within 2 s"):
@@ -137,7 +137,7 @@ def test_liveness_waits_for_the_startup_probe(tiny, tmp_path):
 def test_passing_the_startup_probe_is_told_even_if_it_is_not_ready(tiny, tmp_path):
     async def scenario(supervisor):
         supervisor.start(tiny("one", startup="/healthz", readiness="/readyz"))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
 
     events = run(scenario, tmp_path)
     assert [event.happening for event in events][:3] == ["started", "up", "ready"]
@@ -167,7 +167,7 @@ def test_a_supervisor_that_ends_gives_everybody_the_time_that_it_has(tiny, tmp_p
     async def scenario(supervisor):
         for name in ("one", "two"):
             supervisor.start(tiny(name, grace_s=60))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
 
     begun = time.monotonic()
     run(scenario, tmp_path, grace_s=0.3)
@@ -195,7 +195,7 @@ def test_a_process_that_cannot_start_is_told_with_the_end_of_its_log(tiny, tmp_p
     async def scenario(supervisor):
         supervisor.start(tiny("one", "--say=the model package is broken", "--exit=4"))
         with pytest.raises(StartError, match=r"one: ended with exit code 4\nthe model package is broken"):
-            await supervisor.wait_ready(timeout_s=10)
+            await supervisor.wait_ready(timeout_s=30)
 
     run(scenario, tmp_path)
 
@@ -204,7 +204,7 @@ def test_a_program_that_is_not_there_is_told(tiny, tmp_path):
     async def scenario(supervisor):
         supervisor.start(replace(tiny("one"), command=("/no/such/program",)))
         with pytest.raises(StartError, match="cannot be started"):
-            await supervisor.wait_ready(timeout_s=10)
+            await supervisor.wait_ready(timeout_s=30)
 
     run(scenario, tmp_path)
 
@@ -223,7 +223,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_grace_period(tiny, t
 
     async def scenario(supervisor):
         supervisor.start(tiny("one", "--ignore_sigterm", grace_s=0.3))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         pids.append(supervisor.status()[0].pid)
         begun = time.monotonic()
         await supervisor.stop("one")
@@ -237,7 +237,7 @@ def test_a_process_that_ignores_sigterm_is_killed_after_its_grace_period(tiny, t
 def test_workers_end_with_their_process(tiny, tmp_path):
     async def scenario(supervisor):
         supervisor.start(tiny("one", "--worker"))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
 
     run(scenario, tmp_path)
     worker = int((tmp_path / "one.log").read_text().split()[1])
@@ -260,7 +260,7 @@ def test_what_the_system_refuses_to_start_is_told_and_can_be_stopped(tiny, tmp_p
     async def scenario(supervisor):
         supervisor.start(replace(tiny("one"), **refused))
         with pytest.raises(StartError, match="cannot be started"):
-            await supervisor.wait_ready(timeout_s=10)
+            await supervisor.wait_ready(timeout_s=30)
         await supervisor.stop("one")
         assert supervisor.status() == ()
 
@@ -279,7 +279,7 @@ def test_all_processes_end_though_one_fails_to(tiny, tmp_path, monkeypatch):
     async def scenario(supervisor):
         for name in ("one", "two"):
             supervisor.start(tiny(name))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         pids.extend(status.pid for status in supervisor.status())
         monkeypatch.setattr(Supervisor, "stop", stop)
 
@@ -367,10 +367,10 @@ def guardian_of(pid):
 def test_processes_start_and_stay_though_the_guardian_dies(tiny, tmp_path):
     async def scenario(supervisor):
         supervisor.start(tiny("one"))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         os.kill(guardian_of(os.getpid()), signal.SIGKILL)
         supervisor.start(tiny("two"))
-        await supervisor.wait_ready(timeout_s=10)
+        await supervisor.wait_ready(timeout_s=30)
         assert [status.restarts for status in supervisor.status()] == [0, 0]
 
     assert "exited" not in [event.happening for event in run(scenario, tmp_path)]
