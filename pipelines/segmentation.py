@@ -65,7 +65,7 @@ def segmentation(
         transactions: Table of the purchases in the warehouse.
         run_date: Date that features are computed as of (YYYY-MM-DD): only purchases before it count. Empty for the day
             after the newest purchase, `today` for the day on which the run starts.
-        tolerance: Share of the purchases that may be wrong.
+        tolerance: Share of the purchases that may be wrong; features are made without those.
         rows_per_partition: Customers that one task is to summarise; more are summarised by tasks beside each other.
         sample_rows: Customers that the number of segments is chosen on.
         minimum_segments: Least number of segments to try.

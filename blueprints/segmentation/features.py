@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from blueprints.schema import Column
-from blueprints.segmentation.transactions import CUSTOMER, TRANSACTIONS
+from blueprints.segmentation.transactions import CUSTOMER, TRANSACTIONS, USABLE
 from blueprints.segmentation.warehouse import Warehouse, WarehouseError
 from blueprints.segmentation.warehouse.publication import Publication, check_table
 
@@ -168,6 +168,7 @@ def features_sql(as_of: date, *, dialect: str, transactions: str = TRANSACTIONS,
     """The SELECT that gives one row a customer: `customer_id` and the features, as they were known on a date.
 
     Only purchases before midnight UTC at the beginning of `as_of` count, and only customers who have one are there.
+    Purchases with a missing or impossible value do not count, see `USABLE`.
 
     Args:
         as_of: The date.
@@ -185,7 +186,7 @@ def features_sql(as_of: date, *, dialect: str, transactions: str = TRANSACTIONS,
         transactions=f'"{check_table(transactions)}"',
         day="CAST(purchased_at AS DATE)",
         until=f"DATE '{as_of.isoformat()}'",
-        counts=f"purchased_at < TIMESTAMP '{as_of.isoformat()} 00:00:00' AND customer_id IS NOT NULL",
+        counts=f"purchased_at < TIMESTAMP '{as_of.isoformat()} 00:00:00' AND {USABLE}",
     )
 
 

@@ -27,6 +27,11 @@ COLUMNS = (
 )
 """What the table must have. It may have more, which nobody reads."""
 
+# NaN is above every number in both DuckDB and PostgreSQL.
+LARGEST_AMOUNT = "1.7e308"
+USABLE = f"{CUSTOMER} IS NOT NULL AND quantity >= 0 AND amount >= 0 AND amount <= {LARGEST_AMOUNT}"
+"""The purchases that features are made of, as SQL: no value is missing or impossible."""
+
 
 def arrow_schema() -> pa.Schema:
     """The table as Arrow: customers in 64 bits, times without a zone (they are UTC), as the warehouses keep them."""

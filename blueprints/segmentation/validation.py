@@ -8,14 +8,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from blueprints.report import Report
-from blueprints.segmentation.transactions import COLUMNS, CUSTOMER, TRANSACTIONS
+from blueprints.segmentation.transactions import COLUMNS, CUSTOMER, LARGEST_AMOUNT, TRANSACTIONS, USABLE
 from blueprints.segmentation.warehouse import Warehouse, WarehouseError
 from blueprints.segmentation.warehouse.publication import check_table, quote
 
 Level = Literal["warn", "fail"]
-
-# NaN is above every number in both DuckDB and PostgreSQL.
-_LARGEST = "1.7e308"
 
 
 class Finding(BaseModel):
@@ -43,7 +40,7 @@ class Validation(BaseModel):
         table: Its name.
         as_of: The date that features are to be computed as of.
         rows: All rows.
-        counted: Rows before the date: those that count.
+        counted: Rows before the date without a wrong value: those that features are made of.
         customers: Different customers among the rows that count.
         first: Earliest purchase, ISO 8601; empty if there is none.
         last: Latest purchase, ISO 8601; empty if there is none.
@@ -82,7 +79,7 @@ class Validation(BaseModel):
         report.tiles(
             [
                 ("rows", f"{self.rows:,}"),
-                ("before the date", f"{self.counted:,}"),
+                ("that count", f"{self.counted:,}"),
                 ("customers", f"{self.customers:,}"),
                 ("first purchase", self.first[:10] or "–"),
                 ("last purchase", self.last[:10] or "–"),
@@ -109,7 +106,8 @@ def validate(
     """Checks the purchases; nothing is changed.
 
     Missing, negative and infinite values are failures if they concern more than `tolerance` of the rows, and warnings
-    below that. So are too few customers. Equal rows and purchases in the future are warnings.
+    below that: features are made without those rows. Too few customers are a failure. Equal rows and purchases in the
+    future are warnings.
 
     Args:
         warehouse: Where they are.
@@ -129,13 +127,14 @@ def validate(
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     found = _figures(warehouse, transactions, as_of, moment)
     rows, counted, customers = found["all_rows"], found["counted"], found["customers"]
-    findings = [
-        Finding(
-            check=check, level="fail" if found[check] > tolerance * rows else "warn", rows=found[check], message=words
-        )
-        for check, _, words in _VALUE_CHECKS
-        if found[check]
-    ]
+    findings = []
+    for check, _, words in _VALUE_CHECKS:
+        if found[check] > tolerance * rows:
+            findings.append(Finding(check=check, level="fail", rows=found[check], message=words))
+        elif found[check]:
+            findings.append(
+                Finding(check=check, level="warn", rows=found[check], message=f"They do not count. {words}")
+            )
     if customers < 2:
         words = (
             f"{customers} customers bought before {as_of.isoformat()}; segments need two or more. Load purchases, or "
@@ -173,7 +172,7 @@ _VALUE_CHECKS = (
     ("negative_amount", "amount < 0", "Amounts below 0. Load purchases without refunds, or net of them."),
     (
         "infinite_amount",
-        f"amount < -{_LARGEST} OR amount > {_LARGEST}",
+        f"amount < -{LARGEST_AMOUNT} OR amount > {LARGEST_AMOUNT}",
         "Amounts that are infinite or no number; correct them or leave the rows out.",
     ),
 )
@@ -183,7 +182,7 @@ def _figures(warehouse: Warehouse, table: str, as_of: date, now: datetime) -> di
     """Counts of rows by what is to be known of them."""
     counts = [
         *((check, condition) for check, condition, _ in _VALUE_CHECKS),
-        ("counted", f"purchased_at < TIMESTAMP '{as_of.isoformat()} 00:00:00'"),
+        ("counted", f"purchased_at < TIMESTAMP '{as_of.isoformat()} 00:00:00' AND {USABLE}"),
         ("future", f"purchased_at > TIMESTAMP '{now:%Y-%m-%d %H:%M:%S}'"),
     ]
     sums = ", ".join(

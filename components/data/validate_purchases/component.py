@@ -20,7 +20,7 @@ def validate_purchases(
         metrics: Rows, customers, and the rows of every finding.
         report: What was found.
         transactions: Table of the purchases.
-        tolerance: Share of the rows that may be wrong.
+        tolerance: Share of the rows that may be wrong; features are made without those.
     """
     from datetime import date
     from pathlib import Path

@@ -117,6 +117,32 @@ def test_a_purchase_at_midnight_counts_from_the_next_date_on(warehouse):
     assert computed(warehouse, date(2024, 3, 2)).index.tolist() == [1, 2]
 
 
+def test_purchases_with_a_missing_or_impossible_value_do_not_count(warehouse):
+    from blueprints.segmentation.transactions import arrow_schema as raw
+
+    good = [(1, FIRST, 1, 5.0), (2, FIRST, 0, 0.0)]
+    wrong = [
+        (None, FIRST, 1, 1.0),
+        (1, None, 1, 1.0),
+        (1, FIRST, None, 1.0),
+        (1, FIRST, 1, None),
+        (2, FIRST, -1, 1.0),
+        (2, FIRST, 1, -9.0),
+        (2, FIRST, 1, float("inf")),
+        (3, FIRST, 1, float("nan")),
+    ]
+    found = []
+    for rows in (good, good + wrong):
+        arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), raw(), strict=True)]
+        warehouse.load("transactions", [pa.record_batch(arrays, schema=raw())])
+        found.append((computed(warehouse), computed(warehouse, rich=False)))
+    for before, after in zip(*found, strict=True):
+        pd.testing.assert_frame_equal(after, before)
+    for column in FEATURES:
+        values = found[1][0][column.name].dropna()
+        assert (values >= column.minimum).all()
+
+
 def test_deviations_keep_their_digits_where_amounts_are_large_and_alike(warehouse):
     load(warehouse, frame_of([(1, FIRST, 1, 1e9 + step / 100) for step in range(5)]))
     assert computed(warehouse)["amount_deviation"].item() == pytest.approx(np.std(np.arange(5) / 100, ddof=1), rel=1e-5)

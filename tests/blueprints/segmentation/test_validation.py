@@ -72,6 +72,7 @@ def test_a_wrong_value_fails_or_warns_within_the_tolerance(warehouse, row, check
     tolerant = checked(warehouse, [*GOOD, row], tolerance=0.25)
     assert levels(tolerant) == {check: ("warn", 1)}
     assert tolerant.passed
+    assert (tolerant.counted, tolerant.customers) == (2, 2)
 
 
 def test_equal_rows_and_purchases_in_the_future_are_warnings(warehouse):
