@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 import numpy as np
-from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, get_labels
 from numpy.typing import NDArray
 
 from blueprints.credit_risk.application import Value, code_columns, transpose
@@ -33,9 +32,9 @@ from inference_services.serving.errors import Location, RequestError, refuse, un
 from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
-from inference_services.serving.predictor_client import PredictorClient, connect
 from inference_services.serving.server import serve
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
+from inference_services.serving.upstream import Upstream
 
 _CONFLICT = {409: "The decision_id belongs to another application already"}
 _OUTPUTS = (
@@ -53,8 +52,9 @@ class CreditTransformer(ServedModel):
     Args:
         name: Name to answer under, and of the predictor's model.
         package: The model package; its version is the only one that a predictor may answer with.
+        predictor: Who is asked.
         store: The decision record.
-        options: Predictor and limits.
+        options: Limits.
     """
 
     role = "transformer"
@@ -62,7 +62,9 @@ class CreditTransformer(ServedModel):
     platform = "credit-application"
     infer_responses = _CONFLICT
 
-    def __init__(self, name: str, package: ModelPackage, store: DecisionStore, options: Options) -> None:
+    def __init__(
+        self, name: str, package: ModelPackage, predictor: Upstream, store: DecisionStore, options: Options
+    ) -> None:
         super().__init__(name)
         self.version = package.version
         self._columns = package.signature.inputs
@@ -74,24 +76,20 @@ class CreditTransformer(ServedModel):
         self.schemas = self._applications.schemas()
         self._threshold = package.document(POLICY, Policy).threshold
         self._store = store
-        self._options = options
-        self._client: PredictorClient | None = None
-        self._preprocess = PRE_HIST_TIME.labels(**get_labels(name))
-        self._postprocess = POST_HIST_TIME.labels(**get_labels(name))
+        self._predictor = predictor
 
     async def start_up(self) -> None:
         """Opens the connections to the predictor."""
-        self._client = connect(self._options, self.name, self.version)
+        await self._predictor.open()
 
     async def shut_down(self) -> None:
         """Closes them, and the store after the last decision."""
-        if self._client is not None:
-            await self._client.close()
+        await self._predictor.close()
         await asyncio.to_thread(self._store.close)
 
     async def healthy(self) -> bool:
         """Whether decisions can be recorded, and the predictor is ready too, with the same version."""
-        return self._store.alive and self._client is not None and await self._client.ready()
+        return self._store.alive and await self._predictor.ready()
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request: one tensor a field, categories as labels."""
@@ -160,12 +158,10 @@ class CreditTransformer(ServedModel):
 
     async def _decide(self, applications: list[dict[str, Value]], request_id: str, id_loc: Any) -> list[dict[str, Any]]:
         """Scores, decides, records; the answers of the decisions on record."""
-        if self._client is None:
-            raise unavailable("the transformer is starting")
-        with self._preprocess.time():
+        with self._predictor.preprocessing.time():
             inputs = self._tensors(applications)
-        scored = await self._client.infer(inputs, (PROBABILITY, CONTRIBUTIONS, BASE_VALUE), request_id)
-        with self._postprocess.time():
+        scored = await self._predictor.infer(inputs, (PROBABILITY, CONTRIBUTIONS, BASE_VALUE), request_id)
+        with self._predictor.postprocessing.time():
             decisions = self._decisions(applications, scored, request_id)
         try:
             recorded = await asyncio.wrap_future(self._store.submit(decisions))
@@ -248,18 +244,17 @@ def build(package: ModelPackage, options: Options) -> CreditTransformer:
     Raises:
         SystemExit: There is no predictor, or the decision store cannot be opened.
     """
-    if not options.predictor_host:
-        raise SystemExit("a transformer needs --predictor_host host:port")
+    name = options.model_name or package.signature.model_name
+    predictor = Upstream(name, package, options)
     synchronous = os.environ.get("DECISIONS_SYNCHRONOUS", "full")
     if synchronous not in get_args(Synchronous):
         raise SystemExit(f"DECISIONS_SYNCHRONOUS={synchronous}: give full or normal")
-    name = options.model_name or package.signature.model_name
     try:
         store = DecisionStore(Workspace.current().decisions_url, synchronous=cast("Synchronous", synchronous))
     except StoreUnavailableError as error:
         raise SystemExit(str(error)) from error
     store.register_model(package.version, name, package.lineage.model_dump(mode="json"))
-    return CreditTransformer(name, package, store, options)
+    return CreditTransformer(name, package, predictor, store, options)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, get_labels
 from numpy.typing import NDArray
 
 from blueprints.model_package import ModelPackage
@@ -26,14 +25,14 @@ from inference_services.segmentation.schemas import (
     unknown_customers,
 )
 from inference_services.serving.columns import FeatureColumns
-from inference_services.serving.errors import Location, unavailable
+from inference_services.serving.errors import Location
 from inference_services.serving.instances import instances_schema
 from inference_services.serving.metrics import PredictionHistogram
 from inference_services.serving.model import Call, Operation, Reply, ServedModel, json_reply
 from inference_services.serving.options import Options
-from inference_services.serving.predictor_client import PredictorClient, connect
 from inference_services.serving.server import serve
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
+from inference_services.serving.upstream import Upstream
 
 _UNKNOWN = {404: "The online store has no features of a customer; the answer says of whom"}
 # Rows that one request to the predictor holds: about a megabyte of JSON.
@@ -56,8 +55,9 @@ class SegmentTransformer(ServedModel):
     Args:
         name: Name to answer under, and of the predictor's model.
         package: The model package; its version is the only one that a predictor may answer with.
+        predictor: Who is asked.
         store: Where features are read.
-        options: Predictor and limits.
+        options: Limits.
     """
 
     role = "transformer"
@@ -65,7 +65,9 @@ class SegmentTransformer(ServedModel):
     platform = "segmentation-customer"
     infer_responses = _UNKNOWN
 
-    def __init__(self, name: str, package: ModelPackage, store: OnlineStore, options: Options) -> None:
+    def __init__(
+        self, name: str, package: ModelPackage, predictor: Upstream, store: OnlineStore, options: Options
+    ) -> None:
         super().__init__(name)
         self.version = package.version
         self._columns = package.signature.inputs
@@ -85,24 +87,21 @@ class SegmentTransformer(ServedModel):
         self.predictions = PredictionHistogram(package.signature.outputs, package.version)
         self._specs = {spec.name: spec for spec in self.outputs}
         self._store = store
-        self._options = options
-        self._client: PredictorClient | None = None
-        self._preprocess = PRE_HIST_TIME.labels(**get_labels(name))
-        self._postprocess = POST_HIST_TIME.labels(**get_labels(name))
+        self._max_rows = options.max_rows
+        self._predictor = predictor
 
     async def start_up(self) -> None:
         """Opens the connections to the predictor."""
-        self._client = connect(self._options, self.name, self.version)
+        await self._predictor.open()
 
     async def shut_down(self) -> None:
         """Closes them, and the store's."""
-        if self._client is not None:
-            await self._client.close()
+        await self._predictor.close()
         self._store.close()
 
     async def healthy(self) -> bool:
         """Whether the predictor is ready, with the same version, and the online store was there once."""
-        return self._client is not None and await self._client.ready() and await self._store.reached()
+        return await self._predictor.ready() and await self._store.reached()
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request with the tensor `customer_id`."""
@@ -147,7 +146,7 @@ class SegmentTransformer(ServedModel):
                 "Segments of customers",
                 "v1",
                 several,
-                request=instances_schema(self._customers.instance_schema(), max_rows=self._options.max_rows),
+                request=instances_schema(self._customers.instance_schema(), max_rows=self._max_rows),
                 example={"instances": [{CUSTOMER: _EXAMPLE}]},
                 responses=_UNKNOWN,
             ),
@@ -167,7 +166,7 @@ class SegmentTransformer(ServedModel):
 
     async def _answers(self, customers: Sequence[int], loc: Locate, call: Call) -> list[dict[str, Any]]:
         found = await self._segments(customers, loc, call.request_id, call.deadline)
-        with self._postprocess.time():
+        with self._predictor.postprocessing.time():
             assigned = self._assignments.json(found.indices, found.distances, found.confidence)
             return [
                 {CUSTOMER: customer, **answer, AS_OF: as_of}
@@ -181,19 +180,17 @@ class SegmentTransformer(ServedModel):
             RequestError: 404: the store does not know somebody; 503: the store or the predictor is down.
             TimeoutError: The deadline is over.
         """
-        if self._client is None:
-            raise unavailable("the transformer is starting")
-        with self._preprocess.time():
+        with self._predictor.preprocessing.time():
             rows = await self._store.read(customers)
         if unknown := unknown_customers(customers, rows.found, loc):
             raise unknown
         indices = np.empty(len(customers), np.int32)
         distances = np.empty((len(customers), len(self._assignments.ids)), np.float32)
         confidence = np.empty(len(customers), np.float32)
-        size = min(_ROWS, self._options.max_rows)
+        size = min(_ROWS, self._max_rows)
         for start in range(0, len(customers), size):
             part = slice(start, start + size)
-            scored = await self._client.infer(
+            scored = await self._predictor.infer(
                 self._tensors(rows.matrix[part]), (SEGMENT_ID, DISTANCES, CONFIDENCE), request_id, deadline
             )
             indices[part] = self._assignments.positions(scored[SEGMENT_ID])
@@ -216,10 +213,10 @@ def build(package: ModelPackage, options: Options) -> SegmentTransformer:
     Raises:
         SystemExit: There is no predictor, or no online store with the model's features.
     """
-    if not options.predictor_host:
-        raise SystemExit("a transformer needs --predictor_host host:port")
     name = options.model_name or package.signature.model_name
-    return SegmentTransformer(name, package, OnlineStore.open(FeatureColumns(package.signature.inputs)), options)
+    predictor = Upstream(name, package, options)
+    store = OnlineStore.open(FeatureColumns(package.signature.inputs))
+    return SegmentTransformer(name, package, predictor, store, options)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from kserve.metrics import POST_HIST_TIME, PRE_HIST_TIME, get_labels
 from numpy.typing import NDArray
 
 from blueprints.model_package import ModelPackage
@@ -15,10 +14,9 @@ from blueprints.sentiment.text_model import ATTENTION_MASK, INPUT_IDS, LABEL, LO
 from blueprints.sentiment.text_reader import Ids, TextReader
 from inference_services.sentiment.schemas import add_text_flags, nothing_to_read
 from inference_services.sentiment.text_service import PROBABILITIES, TextService
-from inference_services.serving.errors import unavailable
 from inference_services.serving.options import Options
-from inference_services.serving.predictor_client import PredictorClient, connect
 from inference_services.serving.tensors import InferCall, Output, TensorSpec
+from inference_services.serving.upstream import Upstream
 
 # Tokens, padding included, that one request to the predictor holds: about 200 kB of JSON.
 _TOKENS = 16_384
@@ -32,34 +30,32 @@ class SentimentTransformer(TextService):
     Args:
         name: Name to answer under, and of the predictor's model.
         package: The model package; its version is the only one that a predictor may answer with.
-        options: Predictor and limits.
+        predictor: Who is asked.
+        options: Limits.
     """
 
     role = "transformer"
     platform = "sentiment-text"
 
-    def __init__(self, name: str, package: ModelPackage, options: Options) -> None:
+    def __init__(self, name: str, package: ModelPackage, predictor: Upstream, options: Options) -> None:
         self._reader = TextReader.of(package)
         super().__init__(name, package, self._reader.config.labels, options)
         self.inputs = [TensorSpec(TEXT, "BYTES")]
         self._specs = {spec.name: spec for spec in self.outputs}
-        self._options = options
-        self._client: PredictorClient | None = None
-        self._preprocess = PRE_HIST_TIME.labels(**get_labels(name))
-        self._postprocess = POST_HIST_TIME.labels(**get_labels(name))
+        self._max_rows = options.max_rows
+        self._predictor = predictor
 
     async def start_up(self) -> None:
         """Opens the connections to the predictor."""
-        self._client = connect(self._options, self.name, self.version)
+        await self._predictor.open()
 
     async def shut_down(self) -> None:
         """Closes them."""
-        if self._client is not None:
-            await self._client.close()
+        await self._predictor.close()
 
     async def healthy(self) -> bool:
         """Whether the predictor is ready, with the same version."""
-        return self._client is not None and await self._client.ready()
+        return await self._predictor.ready()
 
     async def infer(self, call: InferCall) -> Sequence[Output]:
         """Answers a v2 request with the tensor `text`."""
@@ -70,9 +66,7 @@ class SentimentTransformer(TextService):
 
     async def probabilities(self, texts: Sequence[str], request_id: str, deadline: float) -> NDArray[np.float64]:
         """See `TextService`."""
-        if self._client is None:
-            raise unavailable("the transformer is starting")
-        with self._preprocess.time():
+        with self._predictor.preprocessing.time():
             if sum(map(len, texts)) <= _INLINE_CHARACTERS:
                 encoded = self._reader.encode(texts)
             else:
@@ -83,10 +77,10 @@ class SentimentTransformer(TextService):
             if not text.offsets:
                 raise nothing_to_read(position)
         logits = np.empty((len(windows), len(self.labels)))
-        for rows in batches(lengths, max_rows=self._options.max_rows):
+        for rows in batches(lengths, max_rows=self._max_rows):
             tensors = _tensors([windows[row] for row in rows], self._reader.config.pad_id)
-            logits[rows] = (await self._client.infer(tensors, (LOGITS,), request_id, deadline))[LOGITS]
-        with self._postprocess.time():
+            logits[rows] = (await self._predictor.infer(tensors, (LOGITS,), request_id, deadline))[LOGITS]
+        with self._predictor.postprocessing.time():
             return self._reader.probabilities(logits, lengths, [len(text.windows) for text in encoded])
 
 
@@ -121,9 +115,8 @@ def build(package: ModelPackage, options: Options) -> SentimentTransformer:
     Raises:
         SystemExit: There is no predictor.
     """
-    if not options.predictor_host:
-        raise SystemExit("a transformer needs --predictor_host host:port")
-    return SentimentTransformer(options.model_name or package.signature.model_name, package, options)
+    name = options.model_name or package.signature.model_name
+    return SentimentTransformer(name, package, Upstream(name, package, options), options)
 
 
 if __name__ == "__main__":

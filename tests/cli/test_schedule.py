@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import typer
@@ -12,56 +10,14 @@ from hypothesis import strategies as st
 
 from cli.schedule import run_dates, six_fields
 
-OLD, NEW = "5d1e6f3a-0000-4000-8000-000000000001", "5d1e6f3a-0000-4000-8000-000000000002"
-
-
-@pytest.fixture
-def kubeflow():
-    """Answers as the v2beta1 API does, as far as the client asks, and keeps what it was told."""
-    told, scheduled = [], []
-
-    class Api(BaseHTTPRequestHandler):
-        def do_GET(self):
-            if "recurringruns" in self.path:
-                self.answer({"recurringRuns": scheduled})
-            elif "experiments" in self.path:
-                self.answer({"experiments": [{"experiment_id": "e", "display_name": "blueprints", "namespace": ""}]})
-            else:
-                self.answer({"multi_user": False})
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            told.append((self.path, body))
-            self.answer({"recurring_run_id": NEW, "experiment_id": "e", "display_name": body.get("display_name")})
-
-        def do_DELETE(self):
-            told.append((self.path, None))
-            self.answer({})
-
-        def answer(self, body):
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", told, scheduled
-    server.shutdown()
-    server.server_close()
+OLD = "5d1e6f3a-0000-4000-8000-000000000000"
 
 
 def test_a_schedule_runs_for_the_day_on_which_it_runs_and_each_step_keeps_its_own_caching(blueprints, kubeflow):
-    host, told, _ = kubeflow
-    done = blueprints("schedule", "segmentation", "--host", host, "--cron", "0 3 1 * *", "--json")
+    done = blueprints("schedule", "segmentation", "--host", kubeflow.host, "--cron", "0 3 1 * *", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"recurring_run_id": NEW, "name": "segmentation", "cron": "0 0 3 1 * *"}
-    (body,) = [body for path, body in told if "recurringruns" in path]
+    assert json.loads(done.stdout) == {"recurring_run_id": kubeflow.NEW, "name": "segmentation", "cron": "0 0 3 1 * *"}
+    (body,) = kubeflow.bodies("recurringruns")
     assert body["runtime_config"]["parameters"] == {"run_date": "today"}
     assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 1 * *"
     assert body["no_catchup"] is True
@@ -71,15 +27,14 @@ def test_a_schedule_runs_for_the_day_on_which_it_runs_and_each_step_keeps_its_ow
 
 
 def test_a_name_is_scheduled_once_unless_it_is_to_be_replaced(blueprints, kubeflow):
-    host, told, scheduled = kubeflow
-    scheduled.append({"recurring_run_id": OLD, "display_name": "segmentation"})
-    done = blueprints("schedule", "segmentation", "--host", host, "--cron", "0 3 1 * *")
+    kubeflow.scheduled.append({"recurring_run_id": OLD, "display_name": "segmentation"})
+    done = blueprints("schedule", "segmentation", "--host", kubeflow.host, "--cron", "0 3 1 * *")
     assert done.returncode == 1
     assert "--replace" in done.stderr
-    assert not [path for path, _ in told if "recurringruns" in path]
-    done = blueprints("schedule", "segmentation", "--host", host, "--cron", "0 3 1 * *", "--replace")
+    assert not kubeflow.told
+    done = blueprints("schedule", "segmentation", "--host", kubeflow.host, "--cron", "0 3 1 * *", "--replace")
     assert done.returncode == 0, done.stderr
-    changes = [path.rpartition("/")[2] for path, _ in told if "recurringruns" in path]
+    changes = [path.rpartition("/")[2] for path, _ in kubeflow.told]
     assert changes == ["recurringruns", OLD]
 
 
