@@ -22,9 +22,6 @@ REACH = 0.5
 """How far a centroid may move and keep its id, in distances from the old centroid to the nearest other old one. Within
 half of that it is nearer to its old place than to any other old centroid, by the triangle inequality."""
 
-LEAST_OVERLAP = 0.2
-"""Jaccard index of the customers that an old and a new segment must share for the id to stay."""
-
 # Rounds of matching and of measuring how all centroids moved; they settle in two or three.
 _ROUNDS = 10
 
@@ -33,19 +30,18 @@ class Match(BaseModel):
     """Ids of a new model's segments.
 
     Attributes:
-        method: What was compared: `centroids`, `overlap` of customers, or `none` on a first run.
+        method: What was compared: `centroids`, or `none` on a first run and with other features.
         ids: Id of each new segment, in the order of the new model's centroids.
         kept: Which of these ids an old segment had.
-        scores: How well each kept id fits, None for a new one: the distance moved, where 1 is the distance between the
-            old centroid and its nearest neighbour (`centroids`, lower is better); or the Jaccard index of the
-            customers (`overlap`, higher is better).
+        scores: The distance moved by each segment that kept its id, where 1 is the distance between the old centroid
+            and its nearest neighbour; None for a new id.
         retired: Old ids that no new segment has; they are never given again.
         next_id: The id that the next new segment gets.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    method: Literal["none", "centroids", "overlap"]
+    method: Literal["none", "centroids"]
     ids: tuple[int, ...]
     kept: tuple[bool, ...]
     scores: tuple[float | None, ...]
@@ -53,14 +49,16 @@ class Match(BaseModel):
     next_id: int
 
 
-def first_ids(centroids: NDArray[np.floating], sizes: NDArray[np.integer]) -> Match:
-    """Ids of a first run: 1 for the largest segment, and so on; of equal sizes by centroid.
+def first_ids(centroids: NDArray[np.floating], sizes: NDArray[np.integer], *, old: Segments | None = None) -> Match:
+    """Ids of segments that carry none on: the largest segment gets the first one; of equal sizes by centroid.
 
     Args:
         centroids: Shape (segments, features).
         sizes: Customers of each segment, shape (segments,).
+        old: The segments of the last run if they are of other features: their ids are not given again.
     """
-    return _numbered("none", {}, {}, centroids, sizes, (), 1)
+    known, first = (old.ids, old.next_id) if old is not None else ((), 1)
+    return _numbered("none", {}, {}, centroids, sizes, known, first)
 
 
 def match_centroids(
@@ -90,9 +88,7 @@ def match_centroids(
         ValueError: The centroids have other features than the old ones.
     """
     if centroids.shape[1] != len(old.columns):
-        raise ValueError(
-            f"the new centroids have {centroids.shape[1]} features, the old ones {len(old.columns)}; match by overlap"
-        )
+        raise ValueError(f"the new centroids have {centroids.shape[1]} features, the old ones {len(old.columns)}")
     before, after = transform(old.centroids()), transform(np.asarray(centroids, np.float64))
     weights = np.asarray(sizes, np.float64)
     shift = np.zeros(before.shape[1])
@@ -113,66 +109,6 @@ def match_centroids(
             pairs[column] = old.ids[row]
             scores[column] = float(moved[row, column] / nearest[row]) if nearest[row] else 0.0
     return _numbered("centroids", pairs, scores, centroids, sizes, old.ids, old.next_id)
-
-
-def match_overlap(
-    old: Segments,
-    counts: NDArray[np.integer],
-    centroids: NDArray[np.floating],
-    sizes: NDArray[np.integer],
-    *,
-    least: float = LEAST_OVERLAP,
-) -> Match:
-    """Gives each new segment the id of the old one that it shares customers with, one to one.
-
-    No other one-to-one assignment leaves more customers with the id that they had (the Hungarian method, Kuhn 1955).
-    It needs customers that both runs scored, and no space that both models share: features may have changed.
-
-    Args:
-        old: The segments of the last run.
-        counts: Customers by old segment (rows, in the order of `old`) and new one, shape (old, new).
-        centroids: The new centroids, shape (segments, features); they order new ids of equally large segments.
-        sizes: Customers of each new segment, shape (segments,).
-        least: See `LEAST_OVERLAP`.
-
-    Raises:
-        ValueError: The shape of the counts does not fit.
-    """
-    if counts.shape != (len(old), len(sizes)):
-        raise ValueError(
-            f"counts have shape {counts.shape}, expected ({len(old)}, {len(sizes)}): one row an old segment"
-        )
-    rows, columns = _assign(-counts.astype(np.float64))
-    pairs, scores = {}, {}
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        together = counts[row].sum() + counts[:, column].sum() - counts[row, column]
-        jaccard = float(counts[row, column] / together) if together else 0.0
-        if jaccard >= least:
-            pairs[column], scores[column] = old.ids[row], jaccard
-    return _numbered("overlap", pairs, scores, centroids, sizes, old.ids, old.next_id)
-
-
-def count_overlap(
-    old: Segments, ids: NDArray[np.integer], labels: NDArray[np.integer], segments: int
-) -> NDArray[np.int64]:
-    """Customers by old segment and new one.
-
-    Args:
-        old: The segments of the last run.
-        ids: Id that each customer had, shape (n,); customers whose id is no segment of `old` are left out.
-        labels: Place of the new segment of the same customers, from 0, shape (n,).
-        segments: Number of new segments.
-
-    Returns:
-        Counts, shape (len(old), segments).
-    """
-    known = np.array(old.ids)
-    order = np.argsort(known)
-    place = np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)
-    rows = order[place]
-    there = known[rows] == ids
-    cells = np.bincount(rows[there] * segments + labels[there], minlength=len(known) * segments)
-    return cells.reshape(len(known), segments)
 
 
 def continue_segments(
@@ -244,7 +180,7 @@ def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) 
 
 
 def _numbered(
-    method: Literal["none", "centroids", "overlap"],
+    method: Literal["none", "centroids"],
     pairs: Mapping[int, int],
     scores: Mapping[int, float],
     centroids: NDArray[np.floating],

@@ -212,10 +212,9 @@ def _signed(value: float | None) -> str:
 
 def _identity(report: Report, segments: Segments, match: Match, old: Segments) -> None:
     """Which ids stayed, which are new, which are gone."""
-    scored = "distance moved, 1 is to the nearest other" if match.method == "centroids" else "overlap (Jaccard)"
+    scored = "distance moved, 1 is to the nearest other"
     how = {
         "centroids": "Ids stay with the centroids that are nearest to the old ones.",
-        "overlap": "Ids stay with the customers: no other assignment leaves more of them with the id that they had.",
         "none": "These ids were given without a look at the last run.",
     }
     report.heading("Since the last run").text(how[match.method])

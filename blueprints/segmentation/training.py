@@ -106,7 +106,7 @@ def train_segments(
         summary: The merged summary of all customers.
         columns: The features, in the order of the summary.
         all_rows: Streams all customers' features, for the last passes; not needed if the summary sampled every row.
-        previous: The champion, whose ids are carried on if it has the same features.
+        previous: The champion, whose ids are carried on if it has the same features, and else not given again.
         ks: Numbers of segments to try.
         log: Columns whose logarithm is taken; `auto` takes the skewed ones.
         method: How silhouettes are measured, see `choose_k`.
@@ -139,7 +139,7 @@ def train_segments(
     if previous is not None and old is not None:
         match = match_centroids(old, centroids, sizes, previous.preprocessing.transform)
     else:
-        match = first_ids(centroids, sizes)
+        match = first_ids(centroids, sizes, old=previous.segments if previous is not None else None)
     segments = with_sizes(continue_segments(match, centroids, profiles, columns, old=old), sizes)
     tell(3, 3, "done")
     return Trained(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def start(
     return Running(process, http_port, grpc_port, log)
 
 
+@contextmanager
+def all_ready(servers: dict[str, Running]) -> Iterator[dict[str, Running]]:
+    """Waits until each is ready; in the end they end together."""
+    try:
+        for server in servers.values():
+            server.wait("/readyz")
+        yield servers
+    finally:
+        for server in servers.values():
+            server.process.terminate()
+        for server in servers.values():
+            server.stop()
+
+
 @pytest.fixture(scope="session")
 def _servers(credit_package: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
     """Predictor, transformer and explainer, started at once as a service starts them."""
@@ -103,13 +118,8 @@ def _servers(credit_package: ModelPackage, tmp_path_factory: pytest.TempPathFact
         ),
         "explainer": start("explainer", credit_package.folder, folder),
     }
-    try:
-        for server in servers.values():
-            server.wait("/readyz")
+    with all_ready(servers):
         yield servers
-    finally:
-        for server in servers.values():
-            server.stop()
 
 
 @pytest.fixture(scope="session")

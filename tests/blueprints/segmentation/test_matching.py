@@ -8,14 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from blueprints.segmentation.features import BASIC
-from blueprints.segmentation.matching import (
-    REACH,
-    continue_segments,
-    count_overlap,
-    first_ids,
-    match_centroids,
-    match_overlap,
-)
+from blueprints.segmentation.matching import REACH, continue_segments, first_ids, match_centroids
 from blueprints.segmentation.profiles import profile
 from blueprints.segmentation.segments import Segment, Segments, Trait
 
@@ -53,9 +46,6 @@ def test_matching_with_itself_is_the_identity(seed, count):
     assert found.scores == pytest.approx([0.0] * count, abs=1e-9)
     assert found.retired == ()
     assert found.next_id == 60
-    overlap = match_overlap(old, np.diag(sizes), centroids, sizes)
-    assert overlap.ids == old.ids
-    assert overlap.scores == (1.0,) * count
 
 
 @given(SEEDS, st.integers(2, 7), st.integers(2, 7), st.floats(0, 3))
@@ -79,15 +69,14 @@ def test_the_order_of_the_centroids_changes_no_id(seed, before, after, noise):
 
 
 @given(SEEDS, st.integers(2, 6), st.integers(2, 6), st.booleans())
-def test_ids_are_unique_and_never_given_again(seed, before, after, by_overlap):
+def test_ids_are_unique_and_never_given_again(seed, before, after, other_features):
     rng = np.random.default_rng(seed)
     used = set(range(1, before + 1))
     segments = segments_at(rng.normal(0, 10, (before, len(COLUMNS))))
     for _ in range(4):
         centroids, sizes = rng.normal(0, 10, (after, len(COLUMNS))), rng.integers(0, 100, after)
-        if by_overlap:
-            counts = rng.integers(0, 50, (len(segments), after)) * (rng.random((len(segments), after)) < 0.4)
-            found = match_overlap(segments, counts, centroids, sizes)
+        if other_features:
+            found = first_ids(centroids, sizes, old=segments)
         else:
             found = match_centroids(segments, centroids, sizes, halved)
         assert len(set(found.ids)) == after
@@ -101,26 +90,15 @@ def test_ids_are_unique_and_never_given_again(seed, before, after, by_overlap):
 
 
 @settings(deadline=None)
-@given(SEEDS, st.integers(2, 5), st.integers(2, 5))
-def test_no_assignment_keeps_more_customers_or_moves_centroids_less(seed, before, after):
-    rng, centroids, sizes = drawn(seed, after)
-    counts = rng.integers(0, 100, (before, after))
-    old = segments_at(rng.normal(0, 10, (before, len(COLUMNS))))
-    found = match_overlap(old, counts, centroids, sizes, least=0)
-    kept = sum(counts[old.ids.index(one), place] for place, one in enumerate(found.ids) if one in old.ids)
-    rows, columns = (range(before), range(after))
-    if before <= after:
-        best = max(sum(counts[row, column] for row, column in zip(rows, turn, strict=False))
-                   for turn in permutations(columns, before))  # fmt: skip
-    else:
-        best = max(sum(counts[row, column] for row, column in zip(turn, columns, strict=False))
-                   for turn in permutations(rows, after))  # fmt: skip
-    assert kept == best
-    if before == after:
-        moved = ((halved(old.centroids())[:, None] - halved(centroids)[None]) ** 2).sum(axis=2)
-        nearest = match_centroids(old, centroids, sizes, halved, reach=np.inf)
-        cost = sum(moved[old.ids.index(one), place] for place, one in enumerate(nearest.ids))
-        assert cost == pytest.approx(min(sum(moved[row, turn[row]] for row in rows) for turn in permutations(columns)))
+@given(SEEDS, st.integers(2, 5))
+def test_no_assignment_moves_centroids_less(seed, count):
+    rng, centroids, sizes = drawn(seed, count)
+    old = segments_at(rng.normal(0, 10, (count, len(COLUMNS))))
+    moved = ((halved(old.centroids())[:, None] - halved(centroids)[None]) ** 2).sum(axis=2)
+    nearest = match_centroids(old, centroids, sizes, halved, reach=np.inf)
+    cost = sum(moved[old.ids.index(one), place] for place, one in enumerate(nearest.ids))
+    turns = permutations(range(count))
+    assert cost == pytest.approx(min(sum(moved[row, turn[row]] for row in range(count)) for turn in turns))
 
 
 @given(SEEDS, st.integers(2, 8), st.floats(-1e3, 1e3))
@@ -168,32 +146,10 @@ def test_first_ids_go_by_size():
     assert found.method == "none"
 
 
-def test_a_segment_that_shares_too_few_customers_is_new():
-    old = segments_at([[0, 0, 0], [10, 0, 0]])
-    counts = np.array([[90, 2], [10, 0]])
-    found = match_overlap(old, counts, np.zeros((2, 3)), counts.sum(axis=0))
-    assert found.ids == (1, 3)
-    assert found.retired == (2,)
-
-
-@given(SEEDS, st.integers(2, 5), st.integers(2, 5), st.integers(0, 200))
-def test_overlap_counts_each_customer_once(seed, before, after, rows):
-    rng = np.random.default_rng(seed)
-    old = segments_at(rng.normal(size=(before, len(COLUMNS))), (rng.permutation(20)[:before] + 1).tolist(), 30)
-    ids, labels = rng.choice([*old.ids, 29], rows), rng.integers(0, after, rows)
-    counts = count_overlap(old, ids, labels, after)
-    assert counts.shape == (before, after)
-    for row, one in enumerate(old.ids):
-        for column in range(after):
-            assert counts[row, column] == ((ids == one) & (labels == column)).sum()
-
-
 def test_what_does_not_fit_is_refused():
     old = segments_at([[0, 0, 0], [10, 0, 0]])
-    with pytest.raises(ValueError, match="match by overlap"):
+    with pytest.raises(ValueError, match="the new centroids have 2 features, the old ones 3"):
         match_centroids(old, np.zeros((2, 2)), np.ones(2, int), halved)
-    with pytest.raises(ValueError, match="one row an old segment"):
-        match_overlap(old, np.zeros((3, 2), int), np.zeros((2, 3)), np.ones(2, int))
 
 
 def purchases(best=900.0):

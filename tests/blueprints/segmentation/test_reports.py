@@ -7,7 +7,7 @@ import pytest
 
 from blueprints.schema import Column
 from blueprints.segmentation.choose_k import choose_k
-from blueprints.segmentation.matching import continue_segments, count_overlap, first_ids, match_centroids, match_overlap
+from blueprints.segmentation.matching import continue_segments, first_ids, match_centroids
 from blueprints.segmentation.migration import count_moves
 from blueprints.segmentation.profiles import profile
 from blueprints.segmentation.reports import choice_plots, choice_report, segments_report
@@ -75,8 +75,7 @@ def test_the_segments_show_names_profiles_ids_and_moves(first):
     moved[:30] = 1
     later[:30] = CENTERS[1]
     ids = np.array(old.ids)[labels]
-    counts = count_overlap(old, ids, moved, 3)
-    matched = match_overlap(old, counts, CENTERS, np.bincount(moved))
+    matched = match_centroids(old, CENTERS, np.bincount(moved), lambda rows: rows)
     segments, profiles = built(later, moved, lambda *_: matched, old)
     migration = count_moves(
         ids, np.array(segments.ids)[moved], unchanged=np.arange(900) >= 30, dates=(date(1998, 5, 1), date(1998, 6, 1))

@@ -75,6 +75,8 @@ def test_a_champion_with_other_features_is_not_continued(trained, shop):
     found = train_segments(basic, BASIC, previous=trained.segmenter, ks=[3], bootstraps=0)
     assert (found.match.method, found.choice.continued) == ("none", False)
     assert found.segmenter.columns == tuple(names)
+    assert sorted(found.segmenter.segments.ids) == [4, 5, 6]
+    assert found.match.retired == trained.segmenter.segments.ids
 
 
 def test_a_sample_is_finished_on_all_rows(trained, shop, summary_of):

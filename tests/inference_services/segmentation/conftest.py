@@ -8,7 +8,7 @@ import pytest
 
 from blueprints.model_package import ModelPackage
 from blueprints.segmentation.segmenter import Segmenter
-from tests.inference_services.conftest import Running, start
+from tests.inference_services.conftest import Running, all_ready, start
 from tests.segment_model import Customers, fill_store
 from tests.segment_model import segment_package as write_segment_package
 
@@ -47,15 +47,8 @@ def segment_servers(
         "grpc-transformer": start("transformer", model, folder, *rpc, package=SEGMENTATION, **store),
         "explainer": start("explainer", model, folder, package=SEGMENTATION, **store),
     }
-    try:
-        for server in servers.values():
-            server.wait("/readyz")
+    with all_ready(servers):
         yield servers
-    finally:
-        for server in servers.values():
-            server.process.terminate()
-        for server in servers.values():
-            server.stop()
 
 
 @pytest.fixture(scope="session")

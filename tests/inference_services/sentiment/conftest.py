@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from blueprints.model_package import ModelPackage
-from tests.inference_services.conftest import Running, start
+from tests.inference_services.conftest import Running, all_ready, start
 from tests.lexicon_model import lexicon_package
 
 SENTIMENT = "inference_services.sentiment"
@@ -32,15 +32,8 @@ def text_servers(text_package: ModelPackage, tmp_path_factory: pytest.TempPathFa
         "explainer": start("explainer", model, folder, package=SENTIMENT, MAX_CHARACTERS="4000"),
         "edge": start("edge", model, folder, package=SENTIMENT),
     }
-    try:
-        for server in servers.values():
-            server.wait("/readyz")
+    with all_ready(servers):
         yield servers
-    finally:
-        for server in servers.values():
-            server.process.terminate()
-        for server in servers.values():
-            server.stop()
 
 
 @pytest.fixture(scope="session")
