@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from benchmarks.servers import MemoryWatch, running
-from localcluster.ports import free_ports
+from tests.ports import free_ports
 
 
 def command(port):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from blueprints.model_package import ModelPackage
+from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,12 +66,6 @@ class Running:
             return self.process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start(
     role: str,
     model: Path,
@@ -81,7 +75,7 @@ def start(
     **environment: str,
 ) -> Running:
     """Starts `<package>.<role>` with a model package; call `wait` on what it returns."""
-    http_port, grpc_port = free_port(), free_port()
+    http_port, grpc_port = free_ports(2)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{role}-{http_port}.log"
     command = [sys.executable, "-m", f"{package}.{role}", f"--model_dir={model}"]

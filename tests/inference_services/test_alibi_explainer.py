@@ -21,7 +21,8 @@ from localcluster.schemas.validators import Schemas
 from localcluster.validation import validate
 from tests.conftest import CREDIT_COLUMNS, credit_features
 from tests.inference_services.bad_input import APPLICATION, BAD_JSON_VALUES
-from tests.inference_services.conftest import Running, free_port
+from tests.inference_services.conftest import Running
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-alibi"

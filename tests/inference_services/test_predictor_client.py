@@ -15,7 +15,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as pb_grpc
 from inference_services.serving.errors import RequestError
 from inference_services.serving.options import Options
 from inference_services.serving.predictor_client import GrpcPredictor, RestPredictor
-from tests.inference_services.conftest import free_port
+from tests.ports import free_port
 
 INPUTS = {"income": np.array([1.0, 2.0])}
 BUSY = b'{"detail": [{"loc": ["server"], "msg": "busy", "type": "unavailable"}]}'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localcluster.ports import free_ports
 from localcluster.processes.process_spec import Address, HttpGet, Probe, ProcessSpec
+from tests.ports import free_ports
 
 TINY_SERVER = Path(__file__).with_name("tiny_server.py")
 

@@ -22,10 +22,10 @@ from localcluster.controllers.recorder import Recorder
 from localcluster.controllers.service_proxy import ServiceProxy
 from localcluster.controllers.services import ServiceController
 from localcluster.gateway import NAME, gateway_process
-from localcluster.ports import free_ports
 from localcluster.processes.environment import base_environment
 from localcluster.processes.supervisor import Supervisor
 from localcluster.storage import Storage
+from tests.ports import free_ports
 
 TOKEN = "a-token-of-a-test-cluster-0123456789"
 TINY_SERVER = Path(__file__).with_name("tiny_server.py")

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 import redis
 
-from localcluster.ports import PortTakenError, free_ports
+from localcluster.ports import PortTakenError
 from localcluster.services import Services
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.skipif(
     not (Path("/usr/lib/postgresql").is_dir() and shutil.which("redis-server")),

@@ -9,8 +9,8 @@ import pytest
 
 from blueprints.governance.registry import Registry
 from blueprints.workspace import Workspace
-from localcluster.ports import free_ports
 from localcluster.storage import Storage, StorageError
+from tests.ports import free_ports
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-from tests.inference_services.conftest import ROOT, Running, free_port
+from tests.inference_services.conftest import ROOT, Running
 from tests.inference_services.images import command, unpack
+from tests.ports import free_port
 
 LOCK = "locks/segmentation.txt"
 

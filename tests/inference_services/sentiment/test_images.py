@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference_services.conftest import ROOT, Running, free_port
+from tests.inference_services.conftest import ROOT, Running
 from tests.inference_services.images import command, unpack
+from tests.ports import free_port
 
 IMAGES = {
     "Dockerfile": ("locks/text-serving.txt", ("predictor", "transformer", "explainer")),

@@ -9,7 +9,8 @@ import time
 
 import httpx
 
-from tests.inference_services.conftest import ROOT, free_port
+from tests.inference_services.conftest import ROOT
+from tests.ports import free_port
 
 SERVER = """
 import sys

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from localcluster.gateway import gateway_process
-from localcluster.ports import free_ports
+from tests.ports import free_ports
 
 HOST = "web.localhost"
 _START_S = 20

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from localcluster.controllers.service_proxy import ServiceProxy
-from localcluster.ports import free_ports
+from tests.ports import free_ports
 
 HOST = "127.0.0.1"
 

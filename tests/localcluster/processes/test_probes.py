@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from localcluster.api.certificate import server_context
-from localcluster.ports import free_ports
 from localcluster.processes.probes import healthy
 from localcluster.processes.process_spec import Exec, Grpc, HttpGet, Probe, TcpSocket
+from tests.ports import free_ports
 
 
 def holds(action, timeout_s=1.0):
