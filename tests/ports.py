@@ -11,15 +11,9 @@ LOOPBACK = "127.0.0.1"
 _FIRST, _EACH = 20_000, 3_000
 
 
-def _own_ports() -> range:
-    """Those of this process: tests run beside each other in a few, which pytest-xdist numbers."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
-    return range(_FIRST + worker * _EACH, _FIRST + (worker + 1) * _EACH)
-
-
-_ports = cycle(_own_ports())
-for _ in range(os.getpid() % _EACH):
-    next(_ports)
+# Tests run beside each other in a few processes, which pytest-xdist numbers; another run begins elsewhere.
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+_ports = cycle(_FIRST + _worker * _EACH + (os.getpid() + step) % _EACH for step in range(_EACH))
 
 
 def free_ports(count: int) -> list[int]:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from blueprints.segmentation.scoring import SEGMENT_TABLE
-from blueprints.segmentation.transactions import CUSTOMER
+from blueprints.segmentation.transactions import CUSTOMER, USABLE
 from blueprints.segmentation.warehouse import Warehouse
 from blueprints.segmentation.warehouse.publication import Publication, check_table
 
@@ -185,7 +185,7 @@ def migration_sql(before: date, after: date, *, table: str = SEGMENT_TABLE, tran
     LEFT JOIN (
         SELECT DISTINCT {CUSTOMER} FROM "{check_table(transactions)}"
         WHERE purchased_at >= TIMESTAMP '{before.isoformat()} 00:00:00'
-          AND purchased_at < TIMESTAMP '{after.isoformat()} 00:00:00'
+          AND purchased_at < TIMESTAMP '{after.isoformat()} 00:00:00' AND {USABLE}
     ) AS bought ON bought.{CUSTOMER} = COALESCE(later.{CUSTOMER}, earlier.{CUSTOMER})"""  # noqa: S608 - checked names
     return f"""
 SELECT before_segment, after_segment, COUNT(*) AS customers, SUM(unchanged) AS unchanged

@@ -212,14 +212,13 @@ def _signed(value: float | None) -> str:
 
 def _identity(report: Report, segments: Segments, match: Match, old: Segments) -> None:
     """Which ids stayed, which are new, which are gone."""
-    scored = "distance moved, 1 is to the nearest other"
     how = {
         "centroids": "Ids stay with the centroids that are nearest to the old ones.",
         "none": "These ids were given without a look at the last run.",
     }
     report.heading("Since the last run").text(how[match.method])
     report.table(
-        ("id", "segment", "last run", scored),
+        ("id", "segment", "last run", "distance moved, 1 is to the nearest other"),
         [
             (segment.id, segment.name, "new" if not kept else _before(old, segment.id, segment.name), score)
             for segment, kept, score in zip(segments.segments, match.kept, match.scores, strict=True)

@@ -30,7 +30,7 @@ COLUMNS = (
 # NaN is above every number in both DuckDB and PostgreSQL.
 LARGEST_AMOUNT = "1.7e308"
 USABLE = f"{CUSTOMER} IS NOT NULL AND quantity >= 0 AND amount >= 0 AND amount <= {LARGEST_AMOUNT}"
-"""The purchases that features are made of, as SQL: no value is missing or impossible."""
+"""The purchases that features are made of, as SQL: no value is missing or impossible; time is for who asks."""
 
 
 def arrow_schema() -> pa.Schema:

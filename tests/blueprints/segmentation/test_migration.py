@@ -71,12 +71,14 @@ def published(customers, segments):
 @pytest.fixture(params=["duckdb", "postgresql"])
 def warehouse(request, new_url):
     times = ["1998-04-30T23:59:59", "1998-05-01T00:00:00", "1998-05-31T23:59:59", "1998-06-01T00:00:00"]
+    # The last one is a refund, which changes no feature.
+    times.append("1998-05-15T12:00:00")
     bought = pa.record_batch(
         {
-            "customer_id": pa.array([1, 2, 3, 4], pa.int64()),
+            "customer_id": pa.array([1, 2, 3, 4, 1], pa.int64()),
             "purchased_at": pa.array(np.array(times, "datetime64[us]")),
-            "quantity": pa.array([1] * 4, pa.int32()),
-            "amount": pa.array([1.0] * 4),
+            "quantity": pa.array([1] * 5, pa.int32()),
+            "amount": pa.array([1.0] * 4 + [-1.0]),
         }
     )
     with open_warehouse(new_url(request.param)) as opened:
